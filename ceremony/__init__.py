@@ -1,0 +1,1 @@
+"""The root key ceremony: offline, no network, no database."""

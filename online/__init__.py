@@ -1,0 +1,1 @@
+"""The issuing node and its operators' commands."""

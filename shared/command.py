@@ -1,0 +1,73 @@
+"""What both command lines share: errors in one line, exit statuses, isolation from the working directory.
+
+Exit statuses: 0 done; 1 refused or failed; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from shared.errors import ColdrootError, Fatal
+from shared.terminal import paint
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """A click group that turns every error into one line (and a hint) and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Invoke as click does; report an error of ours and exit, never show a traceback of an unknown one."""
+        if ctx.parent is not None:
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except ColdrootError as error:
+            report(error)
+            ctx.exit(EXIT_FAILED)
+        except KeyboardInterrupt:
+            ctx.exit(EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of our output went away; there is nobody left to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(EXIT_FAILED)
+        except Exception as error:
+            if os.environ.get("COLDROOT_DEBUG"):
+                raise
+            # The text of a foreign exception may hold anything, a secret too: only its kind is shown.
+            report(
+                Fatal(
+                    "internal.unexpected",
+                    f"an unexpected {type(error).__name__} stopped the command",
+                    hint="run it again with COLDROOT_DEBUG=1 for the details, and please report them",
+                )
+            )
+            ctx.exit(EXIT_FAILED)
+
+
+Group.group_class = Group
+
+
+def report(error: ColdrootError) -> None:
+    """Print an error on stderr: one line with its code, and a hint when there is one."""
+    click.echo(f"{paint('error:', 'red', bold=True)} {error.message} [{error.code}]", err=True)
+    if error.hint:
+        click.echo(f"{paint('hint:', 'cyan')} {error.hint}", err=True)
+
+
+def isolate() -> None:
+    """Start the running script again under ``python -I`` unless it already is.
+
+    A removable medium or a working directory may carry its own ``shared/``; ``PYTHONPATH`` may point at one.
+    Isolated mode looks at neither, nor at the user's site directory.
+    """
+    if sys.flags.isolated or not sys.argv[0] or not os.access(sys.argv[0], os.X_OK):
+        return
+    os.execv(sys.executable, [sys.executable, "-I", *sys.argv])  # noqa: S606 (the same interpreter, the same script)

@@ -1,0 +1,263 @@
+"""The one signing path: request and profile, lint under a throw-away key, then the real signature.
+
+Invariants (the numbers return in the code):
+
+1. nothing is signed by a real key that was not first built, signed by a throw-away key of the same kind, and
+   linted without an error: only ``prepare`` makes a ``Prepared``;
+2. a ``Prepared`` is used once, and only with the key that it was prepared for;
+3. what the real key signed is, byte for byte, the TBSCertificate that was linted;
+4. the signature verifies under the issuer's public key, otherwise the certificate never leaves this module.
+
+No clock, no randomness but the throw-away keys, no file, no network. ECDSA nonces are the signer's affair.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+
+from shared.clock import whole_seconds
+from shared.errors import Fatal, PolicyDenied, RequestRejected
+from shared.keys import (
+    KeyKind,
+    PrivateKey,
+    PublicKey,
+    certificate_key,
+    check_public_key,
+    generate,
+    kind_of,
+    signature_hash,
+    subject_key_identifier,
+)
+from shared.lint import Finding, Severity, lint_certificate
+from shared.lint.rules import Context
+from shared.names import SanSet
+from shared.profile import Profile, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """Who signs: a name and a public key, with the certificate that binds them (none for a new root)."""
+
+    name: x509.Name
+    public_key: PublicKey
+    certificate: x509.Certificate | None
+
+    @classmethod
+    def from_certificate(cls, certificate: x509.Certificate) -> Issuer:
+        """Take the issuer from its certificate.
+
+        Raises:
+            RequestRejected: ``key.*`` when its key is of no accepted kind.
+        """
+        return cls(name=certificate.subject, public_key=certificate_key(certificate), certificate=certificate)
+
+    @classmethod
+    def new_root(cls, name: x509.Name, public_key: PublicKey) -> Issuer:
+        """Take the issuer of a self-signed root that does not exist yet."""
+        return cls(name=name, public_key=public_key, certificate=None)
+
+    def authority_key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        """Return the extension that points at this issuer: key identifier only (RFC 5280 §4.2.1.1)."""
+        if self.certificate is not None:
+            try:
+                identifier = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+                return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+            except x509.ExtensionNotFound:
+                pass
+        return x509.AuthorityKeyIdentifier(subject_key_identifier(self.public_key), None, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuanceRequest:
+    """What shall be certified. Dates are aware UTC and lose their fraction of a second."""
+
+    subject: x509.Name
+    public_key: PublicKey
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    sans: SanSet = field(default_factory=SanSet)
+    extra: tuple[x509.Extension[x509.ExtensionType], ...] = ()
+    """Extensions that the issuer adds at the end; the profile must allow them."""
+    renewed_from: x509.Certificate | None = None
+    """The certificate that this one renews: its extensions are taken over in their order, after a fresh
+    authority key identifier, with a fresh subject key identifier."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """A linted TBSCertificate, waiting for one real signature. Only ``prepare`` makes one."""
+
+    _builder: x509.CertificateBuilder
+    _issuer: Issuer
+    tbs: bytes
+    """The DER that will be signed."""
+    findings: tuple[Finding, ...]
+    """Notices; errors never get this far."""
+    _used: bool = False
+
+    @property
+    def tbs_digest(self) -> str:
+        """SHA-256 of the TBSCertificate in lower-case hex."""
+        return hashlib.sha256(self.tbs).hexdigest()
+
+
+def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepared:
+    """Build, sign with a throw-away key and lint (invariant 1).
+
+    Args:
+        profile: decides every extension.
+        request: subject, key, serial, dates, names.
+        issuer: who will sign.
+
+    Raises:
+        RequestRejected: ``key.*`` for an unacceptable subject key.
+        PolicyDenied: ``lint.<code>`` with the first error that lint found.
+    """
+    check_public_key(request.public_key)
+    builder = _builder(profile, request, issuer)
+    kind = kind_of(issuer.public_key)
+    try:
+        draft = builder.sign(_throw_away(kind), signature_hash(kind))
+    except (ValueError, TypeError) as error:
+        raise RequestRejected("issue.unencodable", f"the certificate cannot be encoded: {error}") from None
+    context = Context(profile=profile, issuer_name=issuer.name, issuer_key=issuer.public_key, issuer=issuer.certificate)
+    findings = lint_certificate(draft, context)
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            raise PolicyDenied(f"lint.{finding.code}", f"{finding.message} ({finding.citation})")
+    return Prepared(_builder=builder, _issuer=issuer, tbs=draft.tbs_certificate_bytes, findings=findings)
+
+
+def issue(prepared: Prepared, key: PrivateKey) -> x509.Certificate:
+    """Sign a prepared certificate with the issuer's real key, software or HSM.
+
+    Args:
+        prepared: from ``prepare``; spent afterwards, whatever happens.
+        key: the issuer's private key.
+
+    Raises:
+        Fatal: ``issue.spent``, ``issue.wrong-key``, ``issue.tbs-changed`` or ``issue.bad-signature``: the
+            caller must stop signing. An HSM's own failure passes through as the ``PeerFailed`` that it raised.
+    """
+    # 2. Once, and only with the key that it was prepared for.
+    if prepared._used:  # noqa: SLF001 (the pair of functions owns the type)
+        raise Fatal("issue.spent", "a prepared certificate was to be signed twice")
+    prepared._used = True  # noqa: SLF001
+    issuer = prepared._issuer  # noqa: SLF001
+    if key.public_key() != issuer.public_key:
+        raise Fatal("issue.wrong-key", "the signing key is not the issuer's key")
+    certificate = prepared._builder.sign(key, signature_hash(kind_of(issuer.public_key)))  # noqa: SLF001
+    # 3. What was signed is what was linted.
+    if certificate.tbs_certificate_bytes != prepared.tbs:
+        raise Fatal("issue.tbs-changed", "the signed certificate differs from the linted one")
+    # 4. The signature verifies.
+    verify_signature(certificate, issuer.public_key)
+    return certificate
+
+
+def verify_signature(certificate: x509.Certificate, issuer_key: PublicKey) -> None:
+    """Verify a certificate's signature under a public key; nothing else is checked.
+
+    Raises:
+        Fatal: ``issue.bad-signature``.
+    """
+    try:
+        _verify(certificate, issuer_key)
+    except (InvalidSignature, ValueError, TypeError):
+        raise Fatal("issue.bad-signature", "the signature does not verify under the issuer's key") from None
+
+
+def clip_to_issuer(not_after: datetime, issuer: Issuer) -> datetime:
+    """Return the end of a validity, moved forward to the issuer's own end when it lies behind it."""
+    if issuer.certificate is None:
+        return not_after
+    return min(not_after, issuer.certificate.not_valid_after_utc)
+
+
+def _verify(certificate: x509.Certificate, key: PublicKey) -> None:
+    algorithm = certificate.signature_hash_algorithm
+    signature, tbs = certificate.signature, certificate.tbs_certificate_bytes
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        key.verify(signature, tbs)
+    elif algorithm is None:
+        raise InvalidSignature
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, tbs, ec.ECDSA(algorithm))
+    else:
+        key.verify(signature, tbs, padding.PKCS1v15(), algorithm)
+
+
+@functools.cache
+def _throw_away(kind: KeyKind) -> PrivateKey:
+    """One key a kind and process: its signatures are never seen by anybody, so it need not be fresh."""
+    return generate(kind)
+
+
+def _builder(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> x509.CertificateBuilder:
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(request.subject)
+        .issuer_name(issuer.name)
+        .public_key(request.public_key)
+        .serial_number(request.serial)
+        .not_valid_before(whole_seconds(request.not_before))
+        .not_valid_after(whole_seconds(request.not_after))
+    )
+    extensions = (
+        _renewed(profile, request, issuer) if request.renewed_from is not None else _fresh(profile, request, issuer)
+    )
+    for extension in (*extensions, *request.extra):
+        builder = builder.add_extension(extension.value, extension.critical)
+    return builder
+
+
+def _fresh(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list[x509.Extension[x509.ExtensionType]]:
+    """The profile's extensions in step-ca's order: KU, EKU, BC, SKI, AKI, SAN."""
+    found: list[x509.ExtensionType] = [profile.key_usage(kind_of(request.public_key))]
+    if profile.extended_key_usage:
+        found.append(x509.ExtendedKeyUsage(profile.extended_key_usage))
+    if profile.is_ca:
+        found.append(x509.BasicConstraints(ca=True, path_length=profile.path_length))
+    found.append(x509.SubjectKeyIdentifier.from_public_key(request.public_key))
+    if profile.role is not Role.ROOT:
+        found.append(issuer.authority_key_identifier())
+    if request.sans:
+        found.append(x509.SubjectAlternativeName(request.sans.general_names()))
+    empty_subject = not list(request.subject)
+    critical = {x509.KeyUsage: True, x509.BasicConstraints: True, x509.SubjectAlternativeName: empty_subject}
+    return [x509.Extension(each.oid, critical.get(type(each), False), each) for each in found]
+
+
+def _renewed(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list[x509.Extension[x509.ExtensionType]]:
+    """The old certificate's extensions in their order, behind a fresh authority key identifier.
+
+    Key usage is the profile's again: a rekey to another kind of key needs another one.
+    """
+    old = request.renewed_from
+    assert old is not None
+    authority = issuer.authority_key_identifier()
+    found: list[x509.Extension[x509.ExtensionType]] = [x509.Extension(authority.oid, False, authority)]
+    for extension in old.extensions:
+        if isinstance(extension.value, x509.AuthorityKeyIdentifier):
+            continue
+        if isinstance(extension.value, x509.SubjectKeyIdentifier):
+            fresh: x509.ExtensionType = x509.SubjectKeyIdentifier.from_public_key(request.public_key)
+            found.append(x509.Extension(extension.oid, False, fresh))
+        elif isinstance(extension.value, x509.KeyUsage):
+            found.append(x509.Extension(extension.oid, True, profile.key_usage(kind_of(request.public_key))))
+        else:
+            found.append(extension)
+    return found
+
+
+def lifetime(certificate: x509.Certificate) -> timedelta:
+    """Return notAfter minus notBefore."""
+    return certificate.not_valid_after_utc - certificate.not_valid_before_utc

@@ -1,0 +1,121 @@
+"""PEM in and out (RFC 7468), strict about what a file holds.
+
+Invariants: sizes are capped before parsing; a parser's exception becomes ``RequestRejected``; text between
+blocks is tolerated (``openssl x509 -text`` writes it), a foreign block is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from shared.errors import RequestRejected
+
+# The largest certificate or request read; a leaf is under 2 kB, an ML-DSA-87 certificate 8 kB.
+LARGEST_OBJECT_BYTES = 64 << 10
+MOST_CERTIFICATES = 16
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n(.{0,131072}?)-----END \1-----", re.DOTALL)
+
+
+def load_certificates(data: bytes, *, what: str = "certificate file") -> tuple[x509.Certificate, ...]:
+    """Read one or more PEM certificates, or exactly one in DER.
+
+    Args:
+        data: file content or wire field.
+        what: how to call it in an error.
+
+    Raises:
+        RequestRejected: ``pem.*`` or ``certificate.malformed``.
+    """
+    if data[:1] == b"\x30":
+        return (load_certificate_der(data, what=what),)
+    blocks = _blocks(data, what)
+    if not blocks:
+        raise RequestRejected("pem.missing", f"the {what} holds no PEM certificate")
+    if len(blocks) > MOST_CERTIFICATES:
+        raise RequestRejected("pem.too-many", f"the {what} holds more than {MOST_CERTIFICATES} certificates")
+    found = []
+    for label, block in blocks:
+        if label != "CERTIFICATE":
+            raise RequestRejected("pem.foreign", f"the {what} holds a {label}, not only certificates")
+        try:
+            found.append(x509.load_pem_x509_certificate(block))
+        except (ValueError, UnsupportedAlgorithm):
+            raise RequestRejected("certificate.malformed", f"the {what} holds a malformed certificate") from None
+    return tuple(found)
+
+
+def load_certificate(data: bytes, *, what: str = "certificate file") -> x509.Certificate:
+    """Read exactly one certificate.
+
+    Raises:
+        RequestRejected: as ``load_certificates``; ``pem.too-many`` when there are several.
+    """
+    found = load_certificates(data, what=what)
+    if len(found) != 1:
+        raise RequestRejected("pem.too-many", f"the {what} holds {len(found)} certificates, one is wanted")
+    return found[0]
+
+
+def load_certificate_der(data: bytes, *, what: str = "certificate") -> x509.Certificate:
+    """Read one certificate in DER.
+
+    Raises:
+        RequestRejected: ``certificate.malformed`` or ``pem.too-large``.
+    """
+    _check_size(data, what)
+    try:
+        return x509.load_der_x509_certificate(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise RequestRejected("certificate.malformed", f"the {what} is malformed") from None
+
+
+def load_csr(data: bytes, *, what: str = "certificate request") -> x509.CertificateSigningRequest:
+    """Read one PKCS#10 request in PEM or DER (RFC 2986). Its signature is *not* checked here.
+
+    Raises:
+        RequestRejected: ``pem.*`` or ``csr.malformed``.
+    """
+    _check_size(data, what)
+    try:
+        if data[:1] == b"\x30":
+            return x509.load_der_x509_csr(data)
+        blocks = _blocks(data, what)
+        if len(blocks) != 1 or blocks[0][0] not in {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}:
+            raise RequestRejected("pem.missing", f"the {what} is not one PEM certificate request")
+        return x509.load_pem_x509_csr(blocks[0][1])
+    except (ValueError, UnsupportedAlgorithm):
+        raise RequestRejected("csr.malformed", f"the {what} is malformed") from None
+
+
+def certificate_pem(*certificates: x509.Certificate) -> bytes:
+    """Write certificates as PEM, one after the other, each ending with a newline."""
+    return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
+
+
+def certificate_der(certificate: x509.Certificate) -> bytes:
+    """Write one certificate as DER."""
+    return certificate.public_bytes(Encoding.DER)
+
+
+def chain_pem(chain: Sequence[x509.Certificate]) -> list[str]:
+    """Write each certificate of a chain as PEM text, leaf first, as the wire format's lists have them."""
+    return [each.public_bytes(Encoding.PEM).decode("ascii") for each in chain]
+
+
+def _blocks(data: bytes, what: str) -> list[tuple[str, bytes]]:
+    if len(data) > LARGEST_OBJECT_BYTES * MOST_CERTIFICATES:
+        raise RequestRejected("pem.too-large", f"the {what} is too large")
+    blocks = [(match[1].decode("ascii"), match[0]) for match in _BLOCK.finditer(data)]
+    if data.count(b"-----BEGIN ") != len(blocks):
+        raise RequestRejected("pem.malformed", f"the {what} holds a broken PEM block")
+    return blocks
+
+
+def _check_size(data: bytes, what: str) -> None:
+    if len(data) > LARGEST_OBJECT_BYTES:
+        raise RequestRejected("pem.too-large", f"the {what} is larger than {LARGEST_OBJECT_BYTES} bytes")

@@ -1,0 +1,113 @@
+"""Profiles: what a kind of certificate may and must look like.
+
+Invariants: a ``Profile`` in hand is valid; contradictions (a path length without CA, a CA with extended key
+usage, keyCertSign on a leaf) cannot be built. The profile decides, never the request's extensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from shared.errors import RequestRejected
+from shared.keys import KeyKind
+
+_DAY = timedelta(days=1)
+
+
+class Role(StrEnum):
+    """The place of a certificate in the hierarchy."""
+
+    ROOT = "root"
+    INTERMEDIATE = "intermediate"
+    LEAF = "leaf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The shape of one kind of certificate."""
+
+    name: str
+    role: Role
+    longest: timedelta
+    """The longest validity, notAfter minus notBefore."""
+    path_length: int | None = None
+    """pathLenConstraint of a CA (RFC 5280 §4.2.1.9); ``None`` for a leaf."""
+    extended_key_usage: tuple[x509.ObjectIdentifier, ...] = ()
+    key_kinds: frozenset[KeyKind] = frozenset(KeyKind)
+    """Kinds of subject key that are accepted."""
+    needs_san: bool = False
+    allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()
+    """Further extensions that may stand in the certificate, non-critical only."""
+
+    def __post_init__(self) -> None:
+        if self.longest < timedelta(seconds=1):
+            raise RequestRejected("profile.validity", f"profile {self.name}: the validity is not positive")
+        if self.is_ca != (self.path_length is not None) or (self.path_length or 0) < 0:
+            raise RequestRejected("profile.path-length", f"profile {self.name}: a CA, and only a CA, has a path length")
+        if self.is_ca and self.extended_key_usage:
+            raise RequestRejected(
+                "profile.extended-key-usage",
+                f"profile {self.name}: extended key usage on a CA would forbid client certificates below it",
+            )
+        if not self.key_kinds:
+            raise RequestRejected("profile.key-kinds", f"profile {self.name}: no kind of key is accepted")
+
+    @property
+    def is_ca(self) -> bool:
+        """Whether the subject may sign certificates."""
+        return self.role is not Role.LEAF
+
+    def key_usage(self, kind: KeyKind) -> x509.KeyUsage:
+        """Return the key usage for a subject key of a kind (RFC 5280 §4.2.1.3).
+
+        CAs sign certificates and CRLs; leaves sign, and RSA leaves also receive keys (TLS 1.2 key transport).
+        """
+        return x509.KeyUsage(
+            digital_signature=not self.is_ca,
+            content_commitment=False,
+            key_encipherment=not self.is_ca and kind is KeyKind.RSA,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=self.is_ca,
+            crl_sign=self.is_ca,
+            encipher_only=False,
+            decipher_only=False,
+        )
+
+
+def root_profile(*, longest: timedelta = 3653 * _DAY) -> Profile:
+    """Return the profile of a root: ten years (leap days included), one level of CAs below, P-384 or better."""
+    return Profile(
+        name="root",
+        role=Role.ROOT,
+        longest=longest,
+        path_length=1,
+        key_kinds=frozenset({KeyKind.EC_P256, KeyKind.EC_P384, KeyKind.EC_P521, KeyKind.RSA, KeyKind.ED25519}),
+    )
+
+
+def intermediate_profile(*, longest: timedelta = 3653 * _DAY) -> Profile:
+    """Return the profile of an issuing intermediate: no CA below it, no extended key usage."""
+    return Profile(name="intermediate", role=Role.INTERMEDIATE, longest=longest, path_length=0)
+
+
+def leaf_profile(*, longest: timedelta, allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()) -> Profile:
+    """Return the profile of a TLS leaf for servers and clients.
+
+    Args:
+        longest: the longest validity, backdating included.
+        allowed_extensions: further non-critical extensions that the issuer adds.
+    """
+    return Profile(
+        name="leaf",
+        role=Role.LEAF,
+        longest=longest,
+        extended_key_usage=(ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
+        needs_san=True,
+        allowed_extensions=allowed_extensions,
+    )
