@@ -36,23 +36,7 @@ def read_file(path: Path, *, limit: int = DEFAULT_LIMIT_BYTES) -> bytes:
     Raises:
         RequestRejected: ``file.missing``, ``file.not-regular``, ``file.too-large`` or ``file.unreadable``.
     """
-    try:
-        # O_NONBLOCK: opening a FIFO must not hang before it can be refused.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise RequestRejected("file.missing", f"{path} does not exist") from None
-    except OSError as error:
-        raise RequestRejected("file.unreadable", f"{path} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise RequestRejected("file.not-regular", f"{path} is not a regular file")
-        try:
-            content = file.read(limit + 1)
-        except OSError as error:
-            raise RequestRejected("file.unreadable", f"{path} cannot be read: {error.strerror}") from None
-    if len(content) > limit:
-        raise RequestRejected("file.too-large", f"{path} is larger than {limit} bytes")
-    return content
+    return _read(path, limit)[0]
 
 
 def read_private(path: Path, *, limit: int = DEFAULT_LIMIT_BYTES) -> bytes:
@@ -61,8 +45,7 @@ def read_private(path: Path, *, limit: int = DEFAULT_LIMIT_BYTES) -> bytes:
     Raises:
         RequestRejected: as ``read_file``, or ``file.exposed``.
     """
-    content = read_file(path, limit=limit)
-    mode = stat.S_IMODE(path.stat().st_mode)
+    content, mode = _read(path, limit)
     if mode & 0o077:
         raise RequestRejected(
             "file.exposed",
@@ -241,6 +224,35 @@ class Staging:
             self.commit()
         else:
             self.discard()
+
+
+def _read(path: Path, limit: int) -> tuple[bytes, int]:
+    """Return a file's content and permission bits, both of the one file that was opened."""
+    try:
+        # O_NONBLOCK: opening a FIFO must not hang before it can be refused.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise RequestRejected("file.missing", f"{path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise RequestRejected("file.unreadable", f"{path} cannot be read: {_reason(error)}") from None
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise RequestRejected("file.not-regular", f"{path} is not a regular file")
+        content = b""
+        while len(content) <= limit and (chunk := os.read(descriptor, limit + 1 - len(content))):
+            content += chunk
+    except OSError as error:
+        raise RequestRejected("file.unreadable", f"{path} cannot be read: {_reason(error)}") from None
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise RequestRejected("file.too-large", f"{path} is larger than {limit} bytes")
+    return content, stat.S_IMODE(mode)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or "unknown" if isinstance(error, OSError) else "the path is malformed"
 
 
 def _move_exclusively(beside: Path, path: Path) -> None:
