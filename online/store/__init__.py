@@ -1,0 +1,14 @@
+"""What the issuing node must remember: issued certificates, used tokens, revocations."""
+
+from __future__ import annotations
+
+from online.store.protocol import (
+    CertificateKind,
+    CertificateRow,
+    Revocation,
+    RevocationProof,
+    Store,
+    TokenUse,
+)
+
+__all__ = ["CertificateKind", "CertificateRow", "Revocation", "RevocationProof", "Store", "TokenUse"]

@@ -1,0 +1,167 @@
+"""What the authority asks of a store, whatever database stands behind it.
+
+Invariants that every implementation keeps:
+
+* a call that returns was committed and flushed; a call that raises promised nothing to anybody;
+* the use of a token and what it was used for are one transaction: both are there, or neither;
+* of all calls that use one token, on any thread, process or node, at most one succeeds;
+* a renewal whose parent is revoked is refused inside that same transaction, so that no renewal slips past a
+  revocation that was answered before;
+* tokens are kept as digests only; no row holds a private key or anything that could be replayed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenUse:
+    """The single use of a token, keyed on (provisioner, digest)."""
+
+    provisioner_id: str
+    """The namespace: two provisioners cannot burn each other's tokens."""
+    digest: str
+    """SHA-256 in lower-case hex of what makes the token unique; never the token itself."""
+    expires: datetime
+    """Aware UTC. Past it, and past the leeway, the token is refused for its age and the row may go."""
+
+    def __post_init__(self) -> None:
+        if not _DIGEST.fullmatch(self.digest):
+            raise ValueError("a token digest is 64 lower-case hex digits")
+
+
+class CertificateKind(StrEnum):
+    """How a certificate came to be."""
+
+    SIGNED = "signed"
+    RENEWED = "renewed"
+    REKEYED = "rekeyed"
+    OWN = "own"
+    """The node's own TLS leaf: renewed and revoked by nobody but the node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRow:
+    """One issued certificate."""
+
+    serial: int
+    der: bytes
+    subject: str
+    """For people: RFC 4514, safe to show."""
+    sans: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    key_digest: str
+    """SHA-256 of the SubjectPublicKeyInfo in lower-case hex."""
+    provisioner_id: str
+    """Empty for the node's own leaf, which no provisioner vouches for."""
+    provisioner_name: str
+    parent: int | None
+    """The serial of the certificate that this one renews or rekeys."""
+    kind: CertificateKind
+
+
+class RevocationProof(StrEnum):
+    """What allowed a revocation."""
+
+    TOKEN = "token"  # noqa: S105 (a kind of proof, not one)
+    CERTIFICATE = "certificate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """A certificate withdrawn before its time. Nothing un-revokes it."""
+
+    serial: int
+    revoked_at: datetime
+    reason_code: int
+    """CRLReason, RFC 5280 §5.3.1."""
+    reason: str
+    """Free text of the person who revoked."""
+    proof: RevocationProof
+    provisioner_id: str
+    """Whose token allowed it; empty when the certificate itself did."""
+    compromised_key: str | None = None
+    """SHA-256 of the SubjectPublicKeyInfo, lower-case hex, when the key is known to be in wrong hands: no
+    certificate is issued for it from the same moment on."""
+
+
+class Store(Protocol):
+    """Remembers. All methods but ``close`` are safe to call from any thread that runs an event loop."""
+
+    async def record_certificate(self, *, token: TokenUse | None, certificate: CertificateRow) -> None:
+        """Record a certificate, and the use of the token that it was issued for, in one transaction.
+
+        The certificate may leave the process only after this returns.
+
+        Args:
+            token: what was proved with; ``None`` for a renewal over mTLS and for the node's own leaf.
+            certificate: the row; its ``parent`` must not be revoked.
+
+        Raises:
+            Unauthenticated: ``token.used`` or ``certificate.revoked``; nothing was recorded.
+            PolicyDenied: ``key.compromised`` when the certificate's key was revoked as compromised; nothing was
+                recorded.
+            StoreFailed: ``store.*``. Nothing was promised; after ``store.outcome-unknown`` the rows may be there,
+                both or neither.
+        """
+        ...
+
+    async def record_revocation(self, *, token: TokenUse | None, revocation: Revocation) -> None:
+        """Record a revocation, and the use of the token that allowed it, in one transaction.
+
+        Raises:
+            Unauthenticated: ``token.used``; nothing was recorded.
+            RequestRejected: ``certificate.already-revoked``; the token counts as used, for it was answered.
+            StoreFailed: as ``record_certificate``.
+        """
+        ...
+
+    async def revocation(self, serial: int) -> Revocation | None:
+        """Return the revocation of a serial, if there is one.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        ...
+
+    async def certificate(self, serial: int) -> CertificateRow | None:
+        """Return the row of an issued certificate, if there is one.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        ...
+
+    async def forget_tokens(self, *, expired_before: datetime) -> int:
+        """Drop the uses of tokens that expired before a moment, a bounded number a call.
+
+        Args:
+            expired_before: aware UTC, far enough back that every such token is refused for its age.
+
+        Returns:
+            How many went; call again while it is not 0.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        ...
+
+    async def ready(self) -> None:
+        """Return when the store would accept a write now.
+
+        Raises:
+            StoreFailed: ``store.*`` with the reason why it would not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, then let go of threads and files. Later calls raise ``StoreFailed``."""
+        ...
