@@ -122,9 +122,9 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
         PolicyDenied: ``lint.<code>`` with the first error that lint found.
     """
     check_public_key(request.public_key)
-    builder = _builder(profile, request, issuer)
     kind = kind_of(issuer.public_key)
     try:
+        builder = _builder(profile, request, issuer)
         draft = builder.sign(_throw_away(kind), signature_hash(kind))
     except (ValueError, TypeError) as error:
         raise RequestRejected("issue.unencodable", f"the certificate cannot be encoded: {error}") from None

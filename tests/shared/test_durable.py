@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,14 @@ def test_new_file_needs_a_free_place(tmp_path: Path, trap: str) -> None:
     """Writing through a planted link would overwrite a file of the attacker's choice."""
     target, path = tmp_path / "target", tmp_path / "out"
     target.write_bytes(b"precious")
-    {
+    traps: dict[str, Callable[[], object]] = {
         "file": lambda: path.write_bytes(b"old"),
         "symlink": lambda: path.symlink_to(target),
         "dangling": lambda: path.symlink_to(tmp_path / "nowhere"),
         "fifo": lambda: os.mkfifo(path),
         "directory": path.mkdir,
-    }[trap]()
+    }
+    traps[trap]()
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(RequestRejected) as refused:
         durable.write_new(path, b"new")

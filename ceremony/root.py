@@ -1,0 +1,33 @@
+"""The root act, pure: from a plan and a public key to a prepared self-signed certificate (RFC 5280 §3.2)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ceremony.plan import Plan, end_of_validity
+from shared.clock import whole_seconds
+from shared.issue import IssuanceRequest, Issuer, Prepared, prepare
+from shared.keys import PublicKey
+
+
+def prepare_root(plan: Plan, *, public_key: PublicKey, serial: int, now: datetime) -> Prepared:
+    """Build and lint the root that the plan describes.
+
+    Args:
+        plan: subject, key kind and validity.
+        public_key: of the key that was generated in the HSM.
+        serial: drawn beforehand.
+        now: aware UTC, the first second of the validity.
+
+    Raises:
+        PolicyDenied: ``lint.*``.
+    """
+    begin = whole_seconds(now)
+    request = IssuanceRequest(
+        subject=plan.root.subject,
+        public_key=public_key,
+        serial=serial,
+        not_before=begin,
+        not_after=end_of_validity(begin, plan.root.years),
+    )
+    return prepare(plan.root.profile(), request, Issuer.new_root(plan.root.subject, public_key))
