@@ -1,0 +1,238 @@
+"""A share as a person types, scans or stores it: 33 words of SLIP-39, and nothing derived from trust.
+
+Reading is forgiving in form (case, spacing, the first four letters of a word are enough) and strict in
+substance: unknown words, a wrong count, a wrong checksum and any kind of share that coldroot never makes are
+refused. What is read here is well-formed, not yet known to belong to any set: ``ShareCommitments.recognise``
+decides that.
+
+Invariants:
+
+* an error names the *number* of a word, never a word, and suggests none: a hint at the right word would leak
+  part of a share to whoever tries;
+* an ``EnteredShare`` shows no word in its ``repr``;
+* the index is the one people see, from 1: SLIP-39's member index plus one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from shamir_mnemonic import MnemonicError
+from shamir_mnemonic.share import Share as Slip39Share
+from shamir_mnemonic.wordlist import WORDLIST
+
+from shared import durable
+from shared.errors import RequestRejected
+
+WORDS_IN_SHARE = 33
+MOST_SHARES = 16
+
+# SLIP-39: the first four letters of a word tell it from all others; three-letter words do not exist in the list.
+_LETTERS_THAT_DECIDE = 4
+_BY_PREFIX: dict[str, str] = {word[:_LETTERS_THAT_DECIDE]: word for word in WORDLIST}
+
+_LONGEST_TEXT = 4096
+_ENVELOPE = "COLDROOT-SHARE"
+_ENVELOPE_VERSION = "1"
+_ENVELOPE_PATTERN = re.compile(r"(?P<version>[0-9]{1,3}):(?P<set_id>[0-9A-F]{32}):(?P<index>[0-9]{1,2}):(?P<words>.*)")
+
+_WORDS_FILE_HEADER = "# coldroot rehearsal: the words of every share. A real ceremony never writes such a file."
+_WORDS_FILE_LIMIT = 16384
+
+
+class HasWords(Protocol):
+    """A share in any of its states: dealt, recognised, or merely entered."""
+
+    @property
+    def index(self) -> int:
+        """The share's number among its set, from 1."""
+        ...
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The 33 words, whole and in lower case."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnteredShare:
+    """A well-formed share that somebody entered; which set it belongs to is not known yet."""
+
+    words: tuple[str, ...] = field(repr=False)
+    index: int
+    threshold: int
+    identifier: int
+    """SLIP-39's 15-bit set number; different sets can, rarely, carry the same one."""
+    value: bytes = field(repr=False)
+    set_id: str | None = None
+    """The 128-bit set id, 32 hex digits, when the share came from a sheet's QR code."""
+
+
+def parse_share(text: str) -> EnteredShare:
+    """Read a share from typed words or from the text of a sheet's QR code.
+
+    Args:
+        text: 33 words parted by white space, in any case, each at least by its first four letters; or the QR
+            code's ``COLDROOT-SHARE:…``.
+
+    Raises:
+        RequestRejected: ``share.unknown-word`` (with the word's number), ``share.word-count``,
+            ``share.checksum``, ``share.unsupported`` or ``share.bad-envelope``.
+    """
+    if len(text) > _LONGEST_TEXT:
+        raise RequestRejected("share.word-count", f"that is far too long for a share of {WORDS_IN_SHARE} words")
+    stripped = text.strip()
+    if stripped.upper().startswith(_ENVELOPE + ":"):
+        return _open_envelope(stripped.upper())
+    words = tuple(expand_word(typed, number=number) for number, typed in enumerate(stripped.split(), start=1))
+    if len(words) != WORDS_IN_SHARE:
+        raise RequestRejected(
+            "share.word-count",
+            f"{len(words)} words were entered, a share has {WORDS_IN_SHARE}",
+            hint="enter all words of one sheet in the order of their numbers",
+        )
+    return decode_words(words)
+
+
+def expand_word(typed: str, *, number: int) -> str:
+    """Return the whole word for one typed word or the first four or more letters of it.
+
+    Args:
+        typed: what was typed, in any case.
+        number: the word's number on the sheet, from 1, for the error.
+
+    Raises:
+        RequestRejected: ``share.unknown-word``.
+    """
+    lowered = typed.lower()
+    word = _BY_PREFIX.get(lowered[:_LETTERS_THAT_DECIDE])
+    if word is None or not word.startswith(lowered):
+        raise RequestRejected(
+            "share.unknown-word",
+            f"word {number} is not in the word list",
+            hint="compare its letters with the sheet; the first four are enough",
+        )
+    return word
+
+
+def decode_words(words: Sequence[str]) -> EnteredShare:
+    """Decode whole words of SLIP-39 and check what they say of themselves.
+
+    Raises:
+        RequestRejected: ``share.checksum``, or ``share.unsupported`` for a share with groups, a threshold of
+            one, or parameters that coldroot does not make.
+    """
+    try:
+        decoded = Slip39Share.from_mnemonic(" ".join(words))
+    except MnemonicError:
+        # The library's message quotes the first words: it must not be shown, nor kept as a cause.
+        raise RequestRejected(
+            "share.checksum",
+            "the words do not fit together: at least one is wrong, or two have changed places",
+            hint="compare every word and its number with the sheet",
+        ) from None
+    if decoded.group_count != 1 or decoded.group_threshold != 1 or decoded.group_index != 0:
+        raise _unsupported("it belongs to a set with groups")
+    if decoded.member_threshold == 1:
+        raise _unsupported("it is a secret that was never split")
+    if not decoded.extendable or decoded.iteration_exponent != 1:
+        raise _unsupported("it was made with other parameters")
+    return EnteredShare(
+        words=tuple(words),
+        index=decoded.index + 1,
+        threshold=decoded.member_threshold,
+        identifier=decoded.identifier,
+        value=decoded.value,
+    )
+
+
+def envelope(share: HasWords, *, set_id: str) -> str:
+    """Return the text of a sheet's QR code: the words, the set id and the index, upper case.
+
+    Upper case keeps the code in its alphanumeric mode, which makes it a third smaller. The words inside stay
+    plain SLIP-39, so any other tool can still recover the secret from the sheets.
+    """
+    words = " ".join(share.words)
+    return f"{_ENVELOPE}:{_ENVELOPE_VERSION}:{set_id}:{share.index}:{words}".upper()
+
+
+def write_words_file(path: Path, shares: Iterable[HasWords]) -> None:
+    """Write the words of shares into one private file, a line a share. For rehearsals only.
+
+    Raises:
+        RequestRejected: ``file.exists``.
+        StoreFailed: ``file.write-failed``.
+    """
+    lines = [_WORDS_FILE_HEADER, *(f"{share.index}: {' '.join(share.words)}" for share in shares)]
+    durable.write_new(path, ("\n".join(lines) + "\n").encode("ascii"), mode=durable.PRIVATE)
+
+
+def read_words_file(path: Path) -> tuple[EnteredShare, ...]:
+    """Read the shares of a file as ``write_words_file`` writes it; blank lines and ``#`` lines are skipped.
+
+    Raises:
+        RequestRejected: as ``durable.read_private``; ``share.words-file`` for a line of another form; or as
+            ``parse_share``, with the line's number before the message.
+    """
+    content = durable.read_private(path, limit=_WORDS_FILE_LIMIT)
+    try:
+        lines = content.decode("ascii").splitlines()
+    except UnicodeDecodeError:
+        raise RequestRejected("share.words-file", f"{path} is not plain ASCII text") from None
+    shares = [
+        _read_line(path, number, line)
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if not shares:
+        raise RequestRejected("share.words-file", f"{path} holds no share")
+    return tuple(shares)
+
+
+def _read_line(path: Path, number: int, line: str) -> EnteredShare:
+    index, colon, words = line.partition(":")
+    if not colon or not re.fullmatch(r" *[0-9]{1,2} *", index):
+        raise RequestRejected("share.words-file", f"{path} line {number} is not of the form 'index: words'")
+    try:
+        share = parse_share(words)
+    except RequestRejected as error:
+        raise RequestRejected(error.code, f"{path} line {number}: {error.message}", hint=error.hint) from None
+    if share.index != int(index):
+        raise RequestRejected(
+            "share.words-file", f"{path} line {number} is numbered {int(index)}, its words are of share {share.index}"
+        )
+    return share
+
+
+def _open_envelope(text: str) -> EnteredShare:
+    match = _ENVELOPE_PATTERN.fullmatch(text, len(_ENVELOPE) + 1)
+    if match is None:
+        raise RequestRejected("share.bad-envelope", "the code is not that of a share sheet, or it was cut off")
+    if match["version"] != _ENVELOPE_VERSION:
+        raise RequestRejected(
+            "share.bad-envelope",
+            f"the code is of version {int(match['version'])}, this program reads version {_ENVELOPE_VERSION}",
+        )
+    share = parse_share(match["words"])
+    if share.index != int(match["index"]):
+        raise RequestRejected(
+            "share.bad-envelope", f"the code says share {int(match['index'])}, its words say share {share.index}"
+        )
+    return EnteredShare(
+        words=share.words,
+        index=share.index,
+        threshold=share.threshold,
+        identifier=share.identifier,
+        value=share.value,
+        set_id=match["set_id"].lower(),
+    )
+
+
+def _unsupported(why: str) -> RequestRejected:
+    return RequestRejected(
+        "share.unsupported", f"these words are a valid SLIP-39 share, but not one of a coldroot ceremony: {why}"
+    )
