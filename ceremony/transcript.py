@@ -293,15 +293,7 @@ def _check_value(value: object, *, depth: int) -> None:
     """Raise ValueError, without quoting any content, unless the value has exactly one encoding."""
     if depth > _DEEPEST:
         raise ValueError("it is nested too deeply")
-    if value is None or isinstance(value, bool):
-        return
-    if isinstance(value, int):
-        if abs(value) > _LARGEST:
-            raise ValueError("a number has more than 53 bits: record it as text")
-    elif isinstance(value, str):
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("a text holds half a character (a lone surrogate)")
-    elif isinstance(value, Mapping):
+    if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise ValueError("a member's name is not text")
         for each in (*value.keys(), *value.values()):
@@ -310,7 +302,18 @@ def _check_value(value: object, *, depth: int) -> None:
         for each in value:
             _check_value(each, depth=depth + 1)
     else:
-        raise ValueError(f"a value is of type {type(value).__name__}")  # noqa: TRY004 (one kind of failure for callers)
+        _check_scalar(value)
+
+
+def _check_scalar(value: object) -> None:
+    if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("a text holds half a character (a lone surrogate)")
+    elif isinstance(value, int):
+        if abs(value) > _LARGEST:
+            raise ValueError("a number has more than 53 bits: record it as text")
+    elif value is not None:
+        raise ValueError(f"a value is of type {type(value).__name__}")
 
 
 def _is_kind(kind: str) -> bool:
