@@ -1,4 +1,4 @@
-"""What both command lines share: errors in one line, exit statuses, isolation from the working directory.
+"""What both command lines share: errors in one line, exit statuses.
 
 Exit statuses: 0 done; 1 refused or failed; 2 wrong usage; 130 interrupted.
 """
@@ -60,14 +60,3 @@ def report(error: ColdrootError) -> None:
     click.echo(f"{paint('error:', 'red', bold=True)} {error.message} [{error.code}]", err=True)
     if error.hint:
         click.echo(f"{paint('hint:', 'cyan')} {error.hint}", err=True)
-
-
-def isolate() -> None:
-    """Start the running script again under ``python -I`` unless it already is.
-
-    A removable medium or a working directory may carry its own ``shared/``; ``PYTHONPATH`` may point at one.
-    Isolated mode looks at neither, nor at the user's site directory.
-    """
-    if sys.flags.isolated or not sys.argv[0] or not os.access(sys.argv[0], os.X_OK):
-        return
-    os.execv(sys.executable, [sys.executable, "-I", *sys.argv])  # noqa: S606 (the same interpreter, the same script)
