@@ -215,11 +215,9 @@ def _known_extension(value: x509.ExtensionType) -> tuple[str, object] | None:
         for kind, name in _alternative_names(value):
             names.setdefault(_SAN_KEYS.get(kind, "other_names"), []).append(name)
         return "subject_alt_name", names
-    if isinstance(value, x509.SubjectKeyIdentifier):
-        return "subject_key_id", value.digest.hex()
     if isinstance(value, x509.AuthorityKeyIdentifier):
         return "authority_key_id", (value.key_identifier or b"").hex()
-    return None
+    return ("subject_key_id", value.digest.hex()) if isinstance(value, x509.SubjectKeyIdentifier) else None
 
 
 _SAN_KEYS = {
