@@ -1,0 +1,378 @@
+"""The authority: decides, signs, records, and only then answers. No HTTP and no SQL in here.
+
+Every operation goes the same way (the numbers return in the code):
+
+1. what was sent is parsed and within limits;
+2. the caller's proof is verified completely, before anything is written;
+3. the request is held against the proof, the claims and the profile;
+4. the certificate is prepared, linted and signed;
+5. the use of the proof and what came of it are recorded in one transaction;
+6. the answer goes out after the commit. A certificate whose commit failed or lost a race leaves nobody's hands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from online import csr as requests
+from online import issued, leaf, revocation
+from online.claims import choose_validity, parse_validity
+from online.hierarchy import Chain, Hierarchy
+from online.provisioners.protocol import Operation, Provisioner
+from online.provisioners.registry import Registry
+from online.renew_token import PresentedRenewal, open_renew_token
+from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, Store, TokenUse
+from online.tokens import Audiences, VerifiedToken
+from shared.clock import Clock
+from shared.errors import RequestRejected, Unauthenticated
+from shared.issue import issue, prepare
+from shared.keys import PublicKey, csr_key, public_key_digest
+from shared.names import format_name, parse_sans, sans_of
+from shared.pem import certificate_der
+from shared.serials import random_serial
+
+# A token's use is remembered a day longer than the token could be used: a clock set back an hour replays nothing.
+_TOKEN_MEMORY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerCertificate:
+    """Proof of identity by TLS: the peer showed this certificate and used its key in the handshake."""
+
+    certificate: x509.Certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewToken:
+    """Proof of identity by a token that the certificate's own key signed (``Authorization: Bearer``)."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthoritySettings:
+    """What the configuration says about issuing."""
+
+    dns_names: tuple[str, ...]
+    """The names under which clients reach the node; tokens must be addressed to one of them."""
+    common_name: str
+    """The wish for the common name of the node's own leaf."""
+    backdate: timedelta = timedelta(minutes=1)
+
+
+class Authority:
+    """Signs, renews, rekeys and revokes leaves under one intermediate. Safe for any number of requests at once."""
+
+    def __init__(
+        self,
+        *,
+        hierarchy: Hierarchy,
+        registry: Registry,
+        settings: AuthoritySettings,
+        store: Store,
+        clock: Clock,
+        rng: Callable[[int], bytes],
+    ) -> None:
+        """Take a hierarchy into service.
+
+        Args:
+            hierarchy: issuing key and certificates.
+            registry: the provisioners.
+            settings: from the configuration.
+            store: where use and issuance are recorded.
+            clock: wall clock.
+            rng: cryptographic randomness, such as ``os.urandom``.
+
+        Raises:
+            RequestRejected: ``name.*`` for a name of the node that could not stand in a certificate.
+            Fatal: ``authority.outside-validity``.
+        """
+        self.hierarchy = hierarchy
+        """The certificates that the node publishes."""
+        self.registry = registry
+        """The provisioners that the node publishes."""
+        self._issuer = hierarchy.issuer
+        self._settings = settings
+        self._audiences = Audiences.of(settings.dns_names)
+        self._own_sans = parse_sans(settings.dns_names)
+        self._store = store
+        self._clock = clock
+        self._rng = rng
+        self._now()
+
+    async def sign(
+        self, csr: x509.CertificateSigningRequest, token: str, *, not_before: str = "", not_after: str = ""
+    ) -> Chain:
+        """Issue a leaf to whoever holds a provisioner's token.
+
+        Args:
+            csr: as parsed; its signature is checked here.
+            token: the one-time token, as it was sent.
+            not_before: RFC 3339, a duration counted from now, or empty.
+            not_after: the same, counted from notBefore when that is given.
+
+        Raises:
+            Unauthenticated: ``token.*``: any defect of the token, or a second use.
+            RequestRejected: ``csr.*``, ``key.*``, ``name.*``, ``time.*``, ``validity.*``.
+            PolicyDenied: ``csr.*``, ``validity.*``, ``lint.*``, ``key.compromised``.
+            StoreFailed: ``store.*``; nobody got a certificate.
+            Fatal: ``issue.*``, ``authority.*``: stop signing.
+        """
+        now = self._now()
+        # 1, 2
+        verified = self._verify(Operation.SIGN, token, now)
+        # 3
+        names = requests.TokenNames.of(verified.subject, verified.sans)
+        public_key = requests.accept_csr(csr, names, confirmation=verified.cnf)
+        provisioner = verified.provisioner
+        wish_before, wish_after = parse_validity(not_before=not_before, not_after=not_after, now=now)
+        validity = choose_validity(
+            provisioner.claims,
+            now=now,
+            backdate=self._settings.backdate,
+            not_before=wish_before,
+            not_after=wish_after,
+        )
+        wanted = leaf.signed_leaf(
+            names,
+            public_key,
+            validity=validity,
+            provisioner=provisioner,
+            backdate=self._settings.backdate,
+            serial=random_serial(self._rng),
+            issuer=self._issuer,
+        )
+        # 4, 5, 6
+        return await self._issue(
+            wanted, kind=CertificateKind.SIGNED, provisioner=provisioner, token=_use_of(verified), parent=None
+        )
+
+    async def renew(self, proof: PeerCertificate | RenewToken) -> Chain:
+        """Issue the successor of a leaf, for the same key.
+
+        Args:
+            proof: that the caller holds the leaf's key.
+
+        Raises:
+            Unauthenticated: ``certificate.*``, ``renew-token.*``, ``token.used``, or ``renew.disabled``.
+            PolicyDenied: ``lint.*``, ``renew.*`` or ``key.compromised``, when today's rules refuse the old leaf.
+            StoreFailed: ``store.*``.
+            Fatal: as ``sign``.
+        """
+        now = self._now()
+        # 1
+        presented: PresentedRenewal | None = None
+        if isinstance(proof, RenewToken):
+            presented = open_renew_token(proof.text)
+            old = presented.certificate
+        else:
+            old = proof.certificate
+        # 2
+        public_key = issued.check_ours(old, self.hierarchy.accepted)
+        provisioner = await self._renewable(old, now)
+        token = None
+        if presented is not None:
+            token = presented.verify(public_key, provisioner=provisioner, audiences=self._audiences, now=now)
+        # 3, 4, 5, 6
+        return await self._succeed(old, public_key, provisioner, CertificateKind.RENEWED, token=token, now=now)
+
+    async def rekey(self, peer: PeerCertificate, csr: x509.CertificateSigningRequest) -> Chain:
+        """Issue the successor of a leaf, for another key.
+
+        Args:
+            peer: the old leaf; its key was used in the handshake.
+            csr: only its public key is used, after the proof of possession and a check of its strength.
+
+        Raises:
+            RequestRejected: ``csr.*`` or ``key.*``.
+            Unauthenticated: as ``renew``.
+            PolicyDenied: as ``renew``.
+            StoreFailed: ``store.*``.
+            Fatal: as ``sign``.
+        """
+        now = self._now()
+        # 1, 2
+        issued.check_ours(peer.certificate, self.hierarchy.accepted)
+        provisioner = await self._renewable(peer.certificate, now)
+        # 3
+        public_key = csr_key(csr)
+        # 3, 4, 5, 6
+        return await self._succeed(
+            peer.certificate, public_key, provisioner, CertificateKind.REKEYED, token=None, now=now
+        )
+
+    async def revoke(
+        self,
+        *,
+        serial: int,
+        token: str | None,
+        peer: PeerCertificate | None,
+        reason_code: int,
+        reason: str,
+    ) -> None:
+        """Revoke a certificate: it is never renewed again, by any node.
+
+        Args:
+            serial: of the certificate.
+            token: a revocation token for this serial; it goes before ``peer`` when both are given.
+            peer: the certificate itself; its key was used in the handshake.
+            reason_code: CRLReason; keyCompromise (1) also bars the key from any further certificate.
+            reason: free text.
+
+        Raises:
+            RequestRejected: ``revoke.*``, ``certificate.already-revoked``.
+            NotFound: ``certificate.unknown``.
+            Unauthenticated: ``token.*`` or ``certificate.*``.
+            PolicyDenied: ``revoke.*``.
+            StoreFailed: ``store.*``; the certificate may or may not count as revoked, ask again.
+        """
+        now = self._now()
+        # 1
+        revocation.check_reason(reason_code, reason)
+        # 2, 3
+        use: TokenUse | None = None
+        by = ""
+        if token is not None:
+            verified = self._verify(Operation.REVOKE, token, now)
+            revocation.check_token_names_serial(verified.subject, serial)
+            row = await self._store.certificate(serial)
+            row = revocation.check_revocable(row, verified.provisioner, self.registry)
+            key_digest, by, use = row.key_digest, verified.provisioner.id, _use_of(verified)
+        elif peer is not None:
+            key_digest = public_key_digest(issued.check_ours(peer.certificate, self.hierarchy.accepted))
+            revocation.check_certificate_is(peer.certificate, serial)
+        else:
+            raise RequestRejected("revoke.no-proof", "missing ott or client certificate")
+        # 5, 6
+        await self._store.record_revocation(
+            token=use,
+            revocation=Revocation(
+                serial=serial,
+                revoked_at=now,
+                reason_code=reason_code,
+                reason=reason,
+                proof=RevocationProof.CERTIFICATE if use is None else RevocationProof.TOKEN,
+                provisioner_id=by,
+                compromised_key=key_digest if reason_code == revocation.KEY_COMPROMISE else None,
+            ),
+        )
+
+    async def own_leaf(self, public_key: PublicKey) -> Chain:
+        """Issue the node's own TLS leaf.
+
+        Args:
+            public_key: of a key that lives as long as the process.
+
+        Raises:
+            PolicyDenied: ``lint.*``.
+            StoreFailed: ``store.*``.
+            Fatal: as ``sign``.
+        """
+        wanted = leaf.own_leaf(
+            self._settings.common_name,
+            self._own_sans,
+            public_key,
+            now=self._now(),
+            backdate=self._settings.backdate,
+            serial=random_serial(self._rng),
+            issuer=self._issuer,
+        )
+        return await self._issue(wanted, kind=CertificateKind.OWN, provisioner=None, token=None, parent=None)
+
+    async def forget_tokens(self) -> None:
+        """Drop what is remembered of tokens that expired a day ago. Call it now and then, on one node at least.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        horizon = self._clock.now() - _TOKEN_MEMORY
+        while await self._store.forget_tokens(expired_before=horizon):
+            pass
+
+    async def ready(self) -> None:
+        """Return when the node could issue now.
+
+        Raises:
+            StoreFailed: ``store.*``.
+            Fatal: ``authority.outside-validity``.
+        """
+        self._now()
+        await self._store.ready()
+
+    def _verify(self, operation: Operation, token: str, now: datetime) -> VerifiedToken:
+        return self.registry.authorize(operation, token, audiences=self._audiences, now=now)
+
+    async def _renewable(self, old: x509.Certificate, now: datetime) -> Provisioner:
+        """Find who vouches for a leaf of ours, and insist that it may be renewed now.
+
+        The look at revocations saves the work; the one that counts is made again inside the transaction.
+        """
+        provisioner = issued.find_provisioner(old, await self._store.certificate(old.serial_number), self.registry)
+        self.registry.authorize_renew(old, provisioner, now)
+        if await self._store.revocation(old.serial_number) is not None:
+            raise Unauthenticated("certificate.revoked", "the certificate is revoked")
+        return provisioner
+
+    async def _succeed(
+        self,
+        old: x509.Certificate,
+        public_key: PublicKey,
+        provisioner: Provisioner,
+        kind: CertificateKind,
+        *,
+        token: TokenUse | None,
+        now: datetime,
+    ) -> Chain:
+        wanted = leaf.renewed_leaf(
+            old,
+            public_key,
+            claims=provisioner.claims,
+            now=now,
+            backdate=self._settings.backdate,
+            serial=random_serial(self._rng),
+            issuer=self._issuer,
+        )
+        return await self._issue(wanted, kind=kind, provisioner=provisioner, token=token, parent=old.serial_number)
+
+    async def _issue(
+        self,
+        wanted: leaf.Leaf,
+        *,
+        kind: CertificateKind,
+        provisioner: Provisioner | None,
+        token: TokenUse | None,
+        parent: int | None,
+    ) -> Chain:
+        # 4.
+        certificate = issue(prepare(wanted.profile, wanted.request, self._issuer), self.hierarchy.key)
+        # 5.
+        row = CertificateRow(
+            serial=certificate.serial_number,
+            der=certificate_der(certificate),
+            subject=format_name(certificate.subject),
+            sans=sans_of(certificate.extensions).texts(),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            key_digest=public_key_digest(wanted.request.public_key),
+            provisioner_id=provisioner.id if provisioner is not None else "",
+            provisioner_name=provisioner.name if provisioner is not None else "",
+            parent=parent,
+            kind=kind,
+        )
+        await self._store.record_certificate(token=token, certificate=row)
+        # 6.
+        return (certificate, *self.hierarchy.chain)
+
+    def _now(self) -> datetime:
+        """Read the clock, and stop when the issuing certificate is not valid at that time."""
+        now = self._clock.now()
+        self.hierarchy.check_in_validity(now)
+        return now
+
+
+def _use_of(verified: VerifiedToken) -> TokenUse:
+    return TokenUse(provisioner_id=verified.provisioner.id, digest=verified.token_digest, expires=verified.expires)

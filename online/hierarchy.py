@@ -1,0 +1,128 @@
+"""The certificates above the leaves: the issuing intermediate with its key, what leads to a root, and the roots.
+
+Invariant: in a ``Hierarchy`` in hand the key belongs to the issuing certificate, each certificate is a CA signed
+by the one above it, and the last one is signed by a trusted root. Time is not part of it: that is asked anew with
+every certificate that is issued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from online.issued import is_signed_by
+from shared import durable
+from shared.clock import rfc3339
+from shared.errors import Fatal, RequestRejected
+from shared.issue import Issuer
+from shared.keys import PrivateKey
+from shared.names import format_name
+from shared.pem import load_certificates
+
+Chain = tuple[x509.Certificate, ...]
+"""A leaf and the intermediates above it, or the intermediates alone; never a root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy:
+    """What the node issues under."""
+
+    key: PrivateKey = field(repr=False)
+    """The private key of ``chain[0]``, in software or in an HSM."""
+    chain: Chain
+    """The issuing intermediate, then the intermediates above it."""
+    roots: tuple[x509.Certificate, ...]
+    federated_roots: tuple[x509.Certificate, ...] = ()
+    """Roots of other CAs that clients of this one shall trust too; nothing is accepted on their word here."""
+    former_issuers: tuple[x509.Certificate, ...] = ()
+    """Earlier intermediates whose leaves may still be renewed, by the current one."""
+    issuer: Issuer = field(init=False)
+    """Who signs."""
+    accepted: tuple[Issuer, ...] = field(init=False)
+    """Whose leaves may renew, rekey and revoke themselves."""
+
+    def __post_init__(self) -> None:
+        """Check that the hierarchy holds together.
+
+        Raises:
+            RequestRejected: ``authority.chain``, ``authority.wrong-key`` or ``key.*``.
+        """
+        if not self.chain or not self.roots:
+            raise RequestRejected("authority.chain", "an intermediate and a root certificate are needed")
+        issuers = tuple(map(Issuer.from_certificate, (self.chain[0], *self.former_issuers)))
+        object.__setattr__(self, "issuer", issuers[0])
+        object.__setattr__(self, "accepted", issuers)
+        if self.key.public_key() != issuers[0].public_key:
+            raise RequestRejected(
+                "authority.wrong-key",
+                "the intermediate key does not belong to the intermediate certificate",
+                hint="check crt and key in ca.json, and that the ceremony's reply was imported",
+            )
+        for certificate, above in zip(self.chain, (*self.chain[1:], None), strict=True):
+            candidates = (above,) if above is not None else self.roots
+            if not _is_ca(certificate) or not any(
+                is_signed_by(certificate, Issuer.from_certificate(each)) for each in candidates
+            ):
+                raise RequestRejected(
+                    "authority.chain",
+                    f"{format_name(certificate.subject)} is not a CA certificate signed by the one above it",
+                    hint="check root and crt in ca.json",
+                )
+
+    def check_in_validity(self, now: datetime) -> None:
+        """Insist that the intermediates are in their time.
+
+        Args:
+            now: aware UTC.
+
+        Raises:
+            Fatal: ``authority.outside-validity``.
+        """
+        for certificate in self.chain:
+            if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+                raise Fatal(
+                    "authority.outside-validity",
+                    f"{format_name(certificate.subject)} is not valid at {rfc3339(now)}",
+                    hint="check the clock; if it is right, have the ceremony sign a new intermediate",
+                )
+
+
+def load_hierarchy(
+    key: PrivateKey, *, crt: Path, roots: Sequence[Path], federated_roots: Sequence[Path] = ()
+) -> Hierarchy:
+    """Read the certificates that a configuration names.
+
+    Args:
+        key: the issuing key, opened before.
+        crt: the issuing intermediate in PEM, followed by the ones above it, if there are any.
+        roots: files with trusted roots.
+        federated_roots: files with roots of other CAs.
+
+    Raises:
+        RequestRejected: ``file.*``, ``pem.*``, ``certificate.malformed``, ``authority.*`` or ``key.*``.
+    """
+    return Hierarchy(
+        key=key,
+        chain=_read((crt,)),
+        roots=_read(roots),
+        federated_roots=_read(federated_roots),
+    )
+
+
+def _read(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:
+    return tuple(
+        certificate for path in paths for certificate in load_certificates(durable.read_file(path), what=str(path))
+    )
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+    return basic.ca and usage.key_cert_sign

@@ -1,0 +1,134 @@
+"""Is this certificate one of ours, and who vouches for it?
+
+step-ca renews whatever chains to its root, also the leaves of a sister CA, and lets a certificate that names no
+provisioner renew itself for ever. Here a certificate counts as ours only under the signature of an issuer in
+force, and without a provisioner that still exists nobody may renew it.
+
+Invariants: no chain is built from what a caller sends; nothing in a certificate is believed before its signature
+was verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from online.claims import go_time
+from online.provisioners.protocol import Provisioner
+from online.step_extension import read_step_extension
+from online.store.protocol import CertificateKind, CertificateRow
+from shared.errors import Fatal, RequestRejected, Unauthenticated
+from shared.issue import Issuer, verify_signature
+from shared.keys import PublicKey, certificate_key
+
+
+def check_ours(certificate: x509.Certificate, issuers: Sequence[Issuer]) -> PublicKey:
+    """Insist that a leaf was signed by one of our issuers in force and may identify a TLS client.
+
+    Args:
+        certificate: what the caller showed, with proof of possession of its key elsewhere.
+        issuers: the intermediates whose leaves may still act, the current one first.
+
+    Returns:
+        The leaf's public key, of an accepted kind and strength.
+
+    Raises:
+        Unauthenticated: ``certificate.foreign``, ``certificate.not-a-client`` or ``certificate.weak-key``.
+    """
+    if not any(is_signed_by(certificate, issuer) for issuer in issuers):
+        raise Unauthenticated("certificate.foreign", "the certificate was not issued by this CA")
+    try:
+        basic, usage, extended = (
+            _value(certificate, kind) for kind in (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage)
+        )
+    except (ValueError, x509.DuplicateExtension):
+        raise Unauthenticated("certificate.not-a-client", "the certificate's extensions are malformed") from None
+    is_ca = isinstance(basic, x509.BasicConstraints) and basic.ca
+    signs = isinstance(usage, x509.KeyUsage) and usage.digital_signature
+    client = isinstance(extended, x509.ExtendedKeyUsage) and ExtendedKeyUsageOID.CLIENT_AUTH in extended
+    if is_ca or not signs or not client:
+        raise Unauthenticated("certificate.not-a-client", "the certificate does not identify a TLS client")
+    try:
+        return certificate_key(certificate)
+    except RequestRejected as refusal:
+        raise Unauthenticated("certificate.weak-key", refusal.message) from None
+
+
+def is_signed_by(certificate: x509.Certificate, issuer: Issuer) -> bool:
+    """Tell whether an issuer's name and key stand behind a certificate. Nothing else about it is judged.
+
+    The name is compared first: a stranger's certificate costs no signature check.
+    """
+    if certificate.issuer != issuer.name:
+        return False
+    try:
+        verify_signature(certificate, issuer.public_key)
+    except Fatal:
+        return False
+    return True
+
+
+def check_validity(certificate: x509.Certificate, *, now: datetime, allow_expired: bool) -> None:
+    """Insist that a leaf is in its time.
+
+    Args:
+        certificate: ours.
+        now: aware UTC.
+        allow_expired: whether its provisioner lets it act past its end.
+
+    Raises:
+        Unauthenticated: ``certificate.not-yet-valid`` or ``certificate.expired``.
+    """
+    if now < certificate.not_valid_before_utc:
+        raise Unauthenticated("certificate.not-yet-valid", "the certificate is not valid yet")
+    if now > certificate.not_valid_after_utc and not allow_expired:
+        expired = go_time(certificate.not_valid_after_utc)
+        raise Unauthenticated("certificate.expired", f"certificate expired on {expired}")
+
+
+def find_provisioner(
+    certificate: x509.Certificate, row: CertificateRow | None, provisioners: Iterable[Provisioner]
+) -> Provisioner:
+    """Tell who vouches for a certificate: its row in the store says so, else its provisioner extension.
+
+    A row's provisioner is found by its identifier, an extension's by type, name and key together: a provisioner
+    whose key was replaced no longer vouches for what the old key allowed.
+
+    Args:
+        certificate: ours, its signature verified.
+        row: what the store knows of it.
+        provisioners: those in the configuration today.
+
+    Raises:
+        Unauthenticated: ``certificate.no-provisioner``.
+    """
+    if row is not None:
+        if row.kind is not CertificateKind.OWN:
+            for provisioner in provisioners:
+                if provisioner.id == row.provisioner_id:
+                    return provisioner
+        raise _no_provisioner()
+    try:
+        named = read_step_extension(certificate)
+    except RequestRejected:
+        raise _no_provisioner() from None
+    if named is not None:
+        for provisioner in provisioners:
+            known = (provisioner.type.number, provisioner.name, provisioner.kid)
+            if known == (named.type, named.name, named.credential_id):
+                return provisioner
+    raise _no_provisioner()
+
+
+def _value(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> x509.ExtensionType | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _no_provisioner() -> Unauthenticated:
+    return Unauthenticated("certificate.no-provisioner", "no provisioner of today vouches for the certificate")
