@@ -197,9 +197,17 @@ class Client:
         identity: Identity | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Mapping[str, object]:
-        context = verified(self._roots, identity) if identity is not None else self._context
         encoded = json.dumps(body).encode("utf-8") if body is not None else (b"" if method == "POST" else None)
-        return _judge(exchange(self.url, method, path, context=context, body=encoded, headers=headers))
+        answer = exchange(
+            self.url,
+            method,
+            path,
+            context=verified(self._roots, identity) if identity is not None else self._context,
+            body=encoded,
+            headers=headers,
+            shows_certificate=identity is not None,
+        )
+        return _judge(answer)
 
 
 def fetch_root(url: CaUrl, wanted: str) -> x509.Certificate:

@@ -132,6 +132,7 @@ def exchange(
     context: ssl.SSLContext,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    shows_certificate: bool = False,
 ) -> Answer:
     """Send one request and read its answer.
 
@@ -142,6 +143,7 @@ def exchange(
         context: from ``verified`` or ``unverified``.
         body: JSON to send.
         headers: further header fields.
+        shows_certificate: whether the context shows a client's certificate, which the CA may refuse.
 
     Raises:
         PeerFailed: ``ca.unreachable``, ``ca.untrusted``, ``ca.broken-answer`` or ``ca.answer-too-large``.
@@ -173,7 +175,12 @@ def exchange(
     except socket.gaierror:
         raise PeerFailed("ca.unreachable", f"the name {url.host} cannot be resolved") from None
     except (http.client.HTTPException, ConnectionResetError, BrokenPipeError):
-        raise PeerFailed("ca.broken-answer", f"{url} broke the connection off, or does not speak HTTP") from None
+        # A server that refuses the client's certificate may hang up before its alert can be read.
+        raise PeerFailed(
+            "ca.broken-answer",
+            f"{url} broke the connection off, or does not speak HTTP",
+            hint="perhaps it refuses the client's certificate: see the CA's log" if shows_certificate else None,
+        ) from None
     except OSError as error:
         raise PeerFailed(
             "ca.unreachable",

@@ -43,7 +43,10 @@ class FakeCa:
         self.tamper: Callable[[tuple[x509.Certificate, ...]], tuple[x509.Certificate, ...]] = lambda chain: chain
         """Applied to each issued chain before it goes out."""
         self.provisioners: list[dict[str, object]] = []
-        self.token_renewal = (keys.generate(KeyKind.EC_P256).public_key(), ("foo.local",))
+        self.token_renewal: tuple[PublicKey, tuple[str, ...]] = (
+            keys.generate(KeyKind.EC_P256).public_key(),
+            ("foo.local",),
+        )
         """The key and names that a renewal by token is for: the token itself is not read."""
         self.url = ""
 
