@@ -1,0 +1,26 @@
+"""The ceremony's HSM: settings, a token initialised under derived PINs, the root key proven inside it."""
+
+from ceremony.hsm.cryptoki import PinLimits
+from ceremony.hsm.root_key import check_attributes, generate_root_key, key_attributes
+from ceremony.hsm.settings import HsmSettings, load_hsm_settings
+from ceremony.hsm.tokens import Pins, hsm_random, initialise_token, initialise_with, open_token, replace_pins
+from shared.keystore import HsmKey, Token, TokenInfo, TokenObject
+
+__all__ = [
+    "HsmKey",
+    "HsmSettings",
+    "PinLimits",
+    "Pins",
+    "Token",
+    "TokenInfo",
+    "TokenObject",
+    "check_attributes",
+    "generate_root_key",
+    "hsm_random",
+    "initialise_token",
+    "initialise_with",
+    "key_attributes",
+    "load_hsm_settings",
+    "open_token",
+    "replace_pins",
+]

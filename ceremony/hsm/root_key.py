@@ -1,0 +1,83 @@
+"""The root key: made in the token, and proven from what the token says of it.
+
+Invariant: a key that ``check_attributes`` let pass was made inside, was never anywhere else, cannot leave, and
+can do nothing but sign. (The token's word is the evidence; an attestation by the vendor would be a better one.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shared.errors import Fatal
+from shared.keys import KeyKind
+from shared.keystore import HsmKey, Token
+
+RSA_ROOT_BITS = 4096
+
+# PKCS#11 v2.40 §4.9. An attribute that the token does not know counts as not proven.
+_WANTED: dict[str, bool] = {
+    "TOKEN": True,
+    "PRIVATE": True,
+    "SENSITIVE": True,
+    "ALWAYS_SENSITIVE": True,
+    "EXTRACTABLE": False,
+    "NEVER_EXTRACTABLE": True,
+    "LOCAL": True,
+    "MODIFIABLE": False,
+    "SIGN": True,
+    "SIGN_RECOVER": False,
+    "DECRYPT": False,
+    "UNWRAP": False,
+    "DERIVE": False,
+}
+
+
+def generate_root_key(token: Token, *, label: str, kind: KeyKind = KeyKind.EC_P384) -> HsmKey:
+    """Make the root's key pair in the token and check what the token says of it.
+
+    Args:
+        token: open and writable.
+        label: must be new in the token.
+        kind: RSA keys get 4096 bits.
+
+    Raises:
+        Fatal: ``hsm.key-exposed``.
+        RequestRejected: ``hsm.key-exists`` or ``hsm.label``.
+        Unsupported: ``hsm.unsupported``.
+        PeerFailed: ``hsm.*``.
+    """
+    key = token.generate(kind, label=label, rsa_bits=RSA_ROOT_BITS)
+    check_attributes(key_attributes(token, key))
+    return key
+
+
+def key_attributes(token: Token, key: HsmKey) -> Mapping[str, bool | str]:
+    """Read back the private key's attributes, for the transcript: PKCS#11's names without ``CKA_``, no secret.
+
+    Raises:
+        NotFound: ``hsm.key-missing``.
+        PeerFailed: ``hsm.*``.
+    """
+    return token.attributes(key)
+
+
+def check_attributes(attributes: Mapping[str, bool | str]) -> None:
+    """Insist that a private key was born in its token, cannot leave it, cannot be changed, and only signs.
+
+    Args:
+        attributes: from ``key_attributes``.
+
+    Raises:
+        Fatal: ``hsm.key-exposed`` naming each attribute that is not as it must be.
+    """
+    wrong = [
+        f"{name} is {'unknown' if name not in attributes else str(attributes[name]).lower()}"
+        for name, value in _WANTED.items()
+        if attributes.get(name) is not value
+    ]
+    if wrong:
+        raise Fatal(
+            "hsm.key-exposed",
+            f"the key in the token is not a sign-only key that cannot leave it: {', '.join(wrong)}",
+            hint="do not use this key: destroy it, and record the exception",
+        )

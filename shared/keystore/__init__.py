@@ -1,0 +1,34 @@
+"""Private keys, in files and in HSMs, behind one door: ``open_key`` by URI."""
+
+from shared.keystore.hsm_keys import HsmEcKey, HsmEd25519Key, HsmKey, HsmRsaKey
+from shared.keystore.module import Module, TokenInfo, load_module
+from shared.keystore.objects import TokenObject
+from shared.keystore.opening import create_key, open_key
+from shared.keystore.pkcs11 import Token
+from shared.keystore.software import load_private_key, private_key_pem, read_private_key
+from shared.keystore.uri import FileUri, KeyUri, Pkcs11Uri, find_module, is_pkcs11, parse_key_uri
+from shared.terminal import SecretCallback
+
+__all__ = [
+    "FileUri",
+    "HsmEcKey",
+    "HsmEd25519Key",
+    "HsmKey",
+    "HsmRsaKey",
+    "KeyUri",
+    "Module",
+    "Pkcs11Uri",
+    "SecretCallback",
+    "Token",
+    "TokenInfo",
+    "TokenObject",
+    "create_key",
+    "find_module",
+    "is_pkcs11",
+    "load_module",
+    "load_private_key",
+    "open_key",
+    "parse_key_uri",
+    "private_key_pem",
+    "read_private_key",
+]

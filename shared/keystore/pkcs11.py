@@ -1,0 +1,336 @@
+"""A token that we are logged in to: its keys, its randomness, its inventory.
+
+Invariants:
+
+* keys are made inside, sensitive, not extractable, not modifiable, for signing only;
+* a label or an id that exists is never used again, and a label that two keys have is never guessed at;
+* a private key is always paired with its public key by CKA_ID;
+* a token is used by the process that opened it, one call at a time (see ``shared.keystore.module``);
+* with ``reconnect`` a lost session is opened again, once for each signature, and a PIN that was refused then is
+  forgotten: nothing here can lock a token by trying. Without it no PIN is kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, types
+
+from shared.errors import ColdrootError, NotFound, PeerFailed, RequestRejected, Unauthenticated
+from shared.keys import LEAST_RSA_BITS, MOST_RSA_BITS, KeyKind, spki
+from shared.keystore.failures import LOST, translated
+from shared.keystore.hsm_keys import HsmKey, PssParameters, hsm_key
+from shared.keystore.module import LOCK, FoundToken, Module, TokenInfo
+from shared.keystore.objects import EC_PARAMETERS, TokenObject, describe, public_key_of, read, read_attributes
+
+_ID_BYTES = 16
+_LONGEST_LABEL = 64
+_MOST_RANDOM = 4096
+_SIGN_ONLY = {
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: False,
+    Attribute.MODIFIABLE: False,
+    # SoftHSM leaves this one on unless told otherwise.
+    Attribute.SIGN_RECOVER: False,
+    Attribute.DERIVE: False,
+    Attribute.DECRYPT: False,
+    Attribute.UNWRAP: False,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Handle:
+    """The private key object in the current session, to be looked up again in the next."""
+
+    key_id: bytes
+    label: str
+    public: bytes
+    generation: int
+    private: Any
+
+
+class Token:
+    """A session with a token. Use ``open``, and the result as a context manager."""
+
+    def __init__(self, module: Module, found: FoundToken, session: types.Session, *, writable: bool) -> None:
+        self._module = module
+        self._found = found
+        self._session: types.Session | None = session
+        self._writable = writable
+        self._pin: bytes | None = None
+        self._pid = os.getpid()
+        self._generation = 0
+
+    @classmethod
+    def open(
+        cls,
+        module: Module,
+        *,
+        pin: bytes | None,
+        label: str | None = None,
+        serial: str | None = None,
+        manufacturer: str | None = None,
+        model: str | None = None,
+        writable: bool = False,
+        reconnect: bool = False,
+    ) -> Self:
+        """Find the one token with the given properties and log in.
+
+        Args:
+            module: from ``load_module``; call this after any fork.
+            pin: the user PIN in UTF-8; ``None`` for what needs no login (randomness).
+            label: the token's label.
+            serial: its serial number, the only name that is surely its own.
+            manufacturer: as the token says.
+            model: as the token says.
+            writable: whether keys will be made.
+            reconnect: keep the PIN in memory and log in again when the device was away.
+
+        Raises:
+            NotFound: ``hsm.token-missing``.
+            RequestRejected: ``hsm.token-ambiguous`` or ``hsm.pin-malformed``.
+            Unauthenticated: ``hsm.wrong-pin``, ``hsm.pin-locked`` or ``hsm.pin-expired``.
+            PeerFailed: ``hsm.*``.
+        """
+        found = module.select(label=label, serial=serial, manufacturer=manufacturer, model=model)
+        token = cls(module, found, module.login(found, pin, writable=writable), writable=writable)
+        token._pin = pin if reconnect else None
+        return token
+
+    @property
+    def info(self) -> TokenInfo:
+        """What the token says about itself."""
+        return self._found.info
+
+    def close(self) -> None:
+        """Log out and forget the PIN. Keys of this token cannot sign any more."""
+        self._pin = None
+        if self._session is not None and self._pid == os.getpid():
+            self._module.logout(self._session)
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def random(self, size: int) -> bytes:
+        """Draw bytes from the token's own generator.
+
+        Args:
+            size: 1 to 4096 bytes.
+
+        Raises:
+            PeerFailed: ``hsm.*``.
+        """
+        if not 1 <= size <= _MOST_RANDOM:
+            raise RequestRejected("hsm.random-size", f"1 to {_MOST_RANDOM} random bytes can be drawn at once")
+        with LOCK:
+            session = self._live_session()
+            with translated("drawing random bytes"):
+                drawn = session.generate_random(size * 8)
+        # A generator that is stuck must not seed a ceremony.
+        if len(drawn) != size or (size >= _ID_BYTES and len(set(drawn)) == 1):
+            raise PeerFailed("hsm.bad-random", "the HSM's random bytes are not random")
+        return drawn
+
+    def generate(
+        self, kind: KeyKind, *, label: str, key_id: bytes | None = None, rsa_bits: int = LEAST_RSA_BITS
+    ) -> HsmKey:
+        """Make a key pair inside the token, for signing only.
+
+        Args:
+            kind: of key.
+            label: CKA_LABEL of both halves; must not exist in the token.
+            key_id: CKA_ID; must not exist; drawn from the token's generator when not given.
+            rsa_bits: length of an RSA modulus.
+
+        Raises:
+            RequestRejected: ``hsm.key-exists``, ``hsm.label``, ``hsm.read-only`` or ``key.weak``.
+            Unsupported: ``hsm.unsupported``.
+            PeerFailed: ``hsm.*``.
+        """
+        if not label or len(label.encode("utf-8")) > _LONGEST_LABEL or not label.isprintable():
+            raise RequestRejected("hsm.label", f"a key's label has 1 to {_LONGEST_LABEL} printable bytes")
+        if kind is KeyKind.RSA and not LEAST_RSA_BITS <= rsa_bits <= MOST_RSA_BITS:
+            raise RequestRejected("key.weak", f"RSA keys have {LEAST_RSA_BITS} to {MOST_RSA_BITS} bits, not {rsa_bits}")
+        with LOCK:
+            session = self._live_session()
+            identifier = key_id or self.random(_ID_BYTES)
+            # Any object, a certificate too: whatever bears the name would be confused with the key.
+            if self._objects({Attribute.LABEL: label}) or self._objects({Attribute.ID: identifier}):
+                raise RequestRejected(
+                    "hsm.key-exists",
+                    f"the token {self.info.label!r} already has an object with the label {label!r} or its id",
+                    hint="choose another label; nothing in a token is ever overwritten",
+                )
+            with translated("generating a key in the token"):
+                _generate_pair(session, kind, label, identifier, rsa_bits)
+            return self.find(key_id=identifier)
+
+    def find(self, *, label: str | None = None, key_id: bytes | None = None) -> HsmKey:
+        """Find a signing key by label, id, or both.
+
+        Raises:
+            NotFound: ``hsm.key-missing``.
+            RequestRejected: ``hsm.key-ambiguous``, ``hsm.key-unusable``, ``key.weak`` or ``key.unsupported``.
+            PeerFailed: ``hsm.*``.
+        """
+        with LOCK:
+            private = self._private_object(label, key_id)
+            found_id, found_label = read(private, Attribute.ID), read(private, Attribute.LABEL)
+            if not isinstance(found_id, bytes) or not found_id:
+                raise RequestRejected(
+                    "hsm.key-unusable", "the key in the token has no CKA_ID to find its public key by"
+                )
+            if not isinstance(private, types.SignMixin):
+                raise RequestRejected("hsm.key-unusable", "the key in the token may not sign (CKA_SIGN is false)")
+            publics = self._objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: found_id})
+            if len(publics) > 1:
+                raise _ambiguous("public keys", found_id.hex())
+            with translated("reading a key in the token"):
+                public_key = public_key_of(private, publics[0] if publics else None)
+            handle = _Handle(
+                key_id=found_id,
+                label=found_label if isinstance(found_label, str) else "",
+                public=spki(public_key),
+                generation=self._generation,
+                private=private,
+            )
+            return hsm_key(
+                public_key,
+                label=handle.label,
+                key_id=found_id,
+                raw_sign=functools.partial(self._sign, handle),
+            )
+
+    def attributes(self, key: HsmKey) -> dict[str, bool | str]:
+        """Read back what the token says of a private key, by PKCS#11's names without ``CKA_``.
+
+        Raises:
+            NotFound: ``hsm.key-missing``.
+            PeerFailed: ``hsm.*``.
+        """
+        with LOCK:
+            private = self._private_object(None, key.key_id)
+            with translated("reading a key in the token"):
+                return read_attributes(private)
+
+    def inventory(self) -> tuple[TokenObject, ...]:
+        """List all objects that the login can see, in a stable order.
+
+        Raises:
+            PeerFailed: ``hsm.*``.
+        """
+        with LOCK, translated("listing the objects in the token"):
+            found = [describe(each) for each in self._objects({})]
+        return tuple(sorted(found, key=lambda each: (each.kind, each.label, each.key_id)))
+
+    def _live_session(self) -> types.Session:
+        if self._pid != os.getpid():
+            raise PeerFailed(
+                "hsm.forked", "the HSM session belongs to the parent process", hint="open the key after the fork"
+            )
+        if self._session is None:
+            raise PeerFailed("hsm.session-lost", "the session with the HSM is closed")
+        return self._session
+
+    def _objects(self, template: dict[Attribute, Any]) -> list[types.Object]:
+        session = self._live_session()
+        with translated("searching the token"):
+            return list(session.get_objects(template))
+
+    def _private_object(self, label: str | None, key_id: bytes | None) -> types.Object:
+        if label is None and key_id is None:
+            raise RequestRejected("hsm.key-unnamed", "a key in a token is found by its label or its id")
+        template: dict[Attribute, Any] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
+        if label is not None:
+            template[Attribute.LABEL] = label
+        if key_id is not None:
+            template[Attribute.ID] = key_id
+        found = self._objects(template)
+        name = repr(label) if label is not None else f"id {key_id.hex() if key_id else ''}"
+        if not found:
+            raise NotFound("hsm.key-missing", f"the token {self.info.label!r} has no private key {name}")
+        if len(found) > 1:
+            raise _ambiguous("private keys", name)
+        return found[0]
+
+    def _sign(self, handle: _Handle, mechanism: Mechanism, parameters: PssParameters | None, data: bytes) -> bytes:
+        """Sign; when the session or the device was lost, log in again and try once more."""
+        with LOCK:
+            try:
+                return self._sign_once(handle, mechanism, parameters, data)
+            except PeerFailed as error:
+                if error.code not in LOST or self._pin is None:
+                    raise
+            self._reconnect(self._pin)
+            return self._sign_once(handle, mechanism, parameters, data)
+
+    def _sign_once(self, handle: _Handle, mechanism: Mechanism, parameters: PssParameters | None, data: bytes) -> bytes:
+        self._live_session()
+        if handle.generation != self._generation:
+            key = self.find(key_id=handle.key_id)
+            if spki(key.public_key()) != handle.public:
+                raise PeerFailed("hsm.key-changed", "the HSM came back with another key under the same id")
+            handle.private = self._private_object(None, handle.key_id)
+            handle.generation = self._generation
+        with translated("signing in the HSM"):
+            signature = handle.private.sign(data, mechanism=mechanism, mechanism_param=parameters)
+            return bytes(signature)
+
+    def _reconnect(self, pin: bytes) -> None:
+        if self._session is not None:
+            self._module.logout(self._session)
+            self._session = None
+        failure: ColdrootError
+        try:
+            self._found = self._module.select(serial=self.info.serial, label=self.info.label)
+            self._session = self._module.login(self._found, pin, writable=self._writable)
+        except Unauthenticated:
+            # The PIN was right when we opened. One more try with it could lock the token for everybody.
+            self._pin = None
+            raise
+        except (NotFound, RequestRejected):
+            failure = PeerFailed(
+                "hsm.device-removed",
+                f"the token {self.info.label!r} is not connected",
+                hint="connect it again and retry",
+            )
+        else:
+            self._generation += 1
+            return
+        raise failure
+
+
+def _generate_pair(session: types.Session, kind: KeyKind, label: str, key_id: bytes, rsa_bits: int) -> None:
+    common: dict[str, Any] = {
+        "id": key_id,
+        "label": label,
+        "store": True,
+        "capabilities": MechanismFlag.SIGN | MechanismFlag.VERIFY,
+        "private_template": dict(_SIGN_ONLY),
+    }
+    if kind is KeyKind.RSA:
+        session.generate_keypair(KeyType.RSA, rsa_bits, **common)
+        return
+    edwards = kind is KeyKind.ED25519
+    session.generate_keypair(
+        KeyType.EC_EDWARDS if edwards else KeyType.EC,
+        mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN if edwards else Mechanism.EC_KEY_PAIR_GEN,
+        public_template={Attribute.EC_PARAMS: EC_PARAMETERS[kind]},
+        **common,
+    )
+
+
+def _ambiguous(what: str, name: str) -> RequestRejected:
+    return RequestRejected(
+        "hsm.key-ambiguous", f"the token has several {what} {name}", hint="name one by its id, or clean the token up"
+    )
