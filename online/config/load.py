@@ -1,0 +1,291 @@
+"""Reading a ca.json: step-ca's schema, strictly.
+
+Invariants: a key that is unknown, occurs twice, is of the wrong type or is not supported is refused with its
+dotted path; nothing is ignored in silence; a refused file has no effect.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from online.claims import Claims, merge, parse_claims
+from online.config import unsupported
+from online.config.settings import (
+    DEFAULT_BACKDATE,
+    DEFAULT_COMMON_NAME,
+    DEFAULT_DNS_NAMES,
+    DEFAULT_SUITES,
+    DEFAULT_TRACE_HEADER,
+    KNOWN_SUITES,
+    Config,
+    DatabaseSettings,
+    LoggerSettings,
+    TlsSettings,
+    TlsVersion,
+)
+from online.provisioners.jwk import parse_jwk_provisioner
+from online.provisioners.protocol import Provisioner, ProvisionerType
+from online.provisioners.registry import Registry
+from online.strict_json import Fields, Json, parse_json, wrong_type
+from shared import durable
+from shared.errors import RequestRejected, Unsupported
+from shared.names import common_name, parse_sans, printable
+
+_DOCUMENT = frozenset(
+    {
+        "root", "federatedRoots", "crt", "key", "address", "dnsNames", "commonName",
+        "db", "tls", "logger", "authority", "password",
+    }
+)  # fmt: skip
+_AUTHORITY = frozenset({"provisioners", "claims", "backdate", "type", "deploymentType", "disableIssuedAtCheck"})
+_HIGHEST_PORT = 65535
+_LONGEST_PASSWORD = 4096
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a ca.json.
+
+    Relative paths in it hang on the home, which is the parent of the directory ``config/`` that holds the file
+    (or the file's own directory, when that has another name).
+
+    Args:
+        path: the file.
+
+    Raises:
+        RequestRejected: ``file.*`` or ``config.*``; ``file.exposed`` when it holds a password and others may
+            read it.
+        Unsupported: ``config.unsupported-*``.
+    """
+    data = durable.read_file(path)
+    config = parse_config(data, path=path)
+    if config.password is not None:
+        durable.read_private(path)
+    return config
+
+
+def parse_config(data: bytes, *, path: Path) -> Config:
+    """Check the content of a ca.json.
+
+    Args:
+        data: the content.
+        path: where it stands, for resolving relative paths; not read.
+
+    Raises:
+        RequestRejected: ``config.*``.
+        Unsupported: ``config.unsupported-*``.
+    """
+    home = path.parent.parent if path.parent.name == "config" else path.parent
+    document = parse_json(data, what="configuration", room="config")
+    top = Fields(document, path="", known=_DOCUMENT, unsupported=unsupported.DOCUMENT)
+    authority = Fields(
+        top.raw("authority") or {}, path="authority", known=_AUTHORITY, unsupported=unsupported.AUTHORITY
+    )
+    _check_authority(authority)
+    stated = parse_claims(authority.raw("claims"), path="authority.claims")
+    try:
+        claims = merge(Claims(), stated)
+    except RequestRejected as error:
+        raise RequestRejected("config.malformed", f"authority.claims: {error.message}", hint=error.hint) from None
+    backdate = authority.duration("backdate")
+    if backdate is not None and backdate < DEFAULT_BACKDATE * 0:
+        raise RequestRejected("config.malformed", "authority.backdate is negative")
+    password = top.text("password", default="") or None
+    if password is not None and len(password) > _LONGEST_PASSWORD:
+        raise RequestRejected("config.malformed", f"password is longer than {_LONGEST_PASSWORD} characters")
+    return Config(
+        path=path,
+        home=home,
+        roots=_roots(top, home),
+        federated_roots=tuple(home / each for each in top.texts("federatedRoots")),
+        crt=home / top.text("crt"),
+        key=_key(top, home),
+        address=_address(top),
+        dns_names=_dns_names(top),
+        common_name=_common_name(top),
+        db=_database(top, home),
+        tls=_tls(top),
+        logger=_logger(top),
+        stated_claims=stated,
+        claims=claims,
+        backdate=DEFAULT_BACKDATE if backdate is None else backdate,
+        provisioners=_provisioners(authority, claims),
+        password=password,
+    )
+
+
+def _check_authority(authority: Fields) -> None:
+    kind = authority.text("type", default="softcas")
+    if kind != "softcas":
+        raise Unsupported(
+            "config.unsupported-key",
+            f"authority.type {printable(kind)!r} is not supported",
+            hint="remove it: the node signs with its own intermediate key, given by crt and key",
+        )
+    deployment = authority.text("deploymentType", default="standalone")
+    if deployment != "standalone":
+        raise Unsupported(
+            "config.unsupported-key",
+            f"authority.deploymentType {printable(deployment)!r} is not supported",
+            hint='set it to "standalone": the node depends on no hosted service',
+        )
+    # Read for its type only: a token's single use is recorded durably, so the node never needs the check that
+    # this setting turns off, which in step-ca kills all outstanding tokens at each restart.
+    authority.flag("disableIssuedAtCheck")
+
+
+def _roots(top: Fields, home: Path) -> tuple[Path, ...]:
+    value = top.raw("root")
+    roots = (value,) if isinstance(value, str) and value else () if value == "" else top.texts("root")
+    if not roots:
+        raise RequestRejected("config.missing-key", "root is missing", hint="name the file of the root certificate")
+    return tuple(home / each for each in roots)
+
+
+def _key(top: Fields, home: Path) -> str:
+    key = top.text("key")
+    scheme, colon, rest = key.partition(":")
+    if colon and scheme.lower() == "pkcs11":
+        return key
+    if colon and scheme.lower() in unsupported.KEY_SCHEMES:
+        raise Unsupported(
+            "config.unsupported-key",
+            f"key: keys of the scheme {scheme.lower()} are not supported",
+            hint="use a file, or an HSM by a pkcs11: URI",
+        )
+    return str(home / (rest if colon and scheme == "file" else key))
+
+
+def _address(top: Fields) -> tuple[str, int]:
+    address = top.text("address")
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port[:6]) > _HIGHEST_PORT or len(port) > 5:  # noqa: PLR2004 (digits of the highest port)
+        raise RequestRejected("config.malformed", "address is not HOST:PORT", hint='write ":443" or "127.0.0.1:9000"')
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise RequestRejected(
+            "config.malformed", "address has an IPv6 host without brackets", hint='write "[::1]:9000"'
+        )
+    return host, int(port)
+
+
+def _dns_names(top: Fields) -> tuple[str, ...]:
+    given = top.texts("dnsNames") or DEFAULT_DNS_NAMES
+    found: list[str] = []
+    for index, each in enumerate(given):
+        try:
+            names = parse_sans([each])
+        except RequestRejected as error:
+            raise RequestRejected("config.malformed", f"dnsNames[{index}]: {error.message}") from None
+        if names.emails or names.uris or "*" in each:
+            raise RequestRejected(
+                "config.malformed", f"dnsNames[{index}] is not a host name or an IP address", hint="leave out the port"
+            )
+        found.extend(names.texts())
+    return tuple(dict.fromkeys(found))
+
+
+def _common_name(top: Fields) -> str:
+    try:
+        return common_name(top.text("commonName", default=DEFAULT_COMMON_NAME))
+    except RequestRejected as error:
+        if error.code.startswith("config."):
+            raise
+        raise RequestRejected("config.malformed", f"commonName: {error.message}") from None
+
+
+def _database(top: Fields, home: Path) -> DatabaseSettings:
+    if "db" not in top:
+        raise RequestRejected("config.missing-key", "db is missing", hint=unsupported.NEW_DATABASE)
+    value = top.raw("db")
+    if isinstance(value, dict) and value.get("type") in unsupported.DATABASE_TYPES:
+        # Said before anything else in the block is looked at: its other keys depend on the type.
+        raise Unsupported(
+            "config.unsupported-database",
+            f"db.type: step-ca's {value['type']} database is not supported",
+            hint=unsupported.NEW_DATABASE,
+        )
+    block = Fields(value, path="db", known={"type", "dataSource"}, unsupported=unsupported.DATABASE)
+    if block.text("type") != "sqlite":
+        raise RequestRejected("config.malformed", "db.type is not a known database", hint=unsupported.NEW_DATABASE)
+    return DatabaseSettings(data_source=str(home / block.text("dataSource")))
+
+
+def _tls(top: Fields) -> TlsSettings:
+    if "tls" not in top:
+        return TlsSettings()
+    block = Fields(
+        top.raw("tls"),
+        path="tls",
+        known={"cipherSuites", "minVersion", "maxVersion"},
+        unsupported={"renegotiation": "set it to false: the node never renegotiates (RFC 9325 §3.5)"},
+    )
+    suites = block.texts("cipherSuites") or DEFAULT_SUITES
+    for index, each in enumerate(suites):
+        if each not in KNOWN_SUITES:
+            raise RequestRejected(
+                "config.malformed",
+                f"tls.cipherSuites[{index}] is not an accepted suite",
+                hint=f"accepted are {', '.join(KNOWN_SUITES)}",
+            )
+    least = _tls_version(block, "minVersion", TlsVersion.TLS_1_2)
+    most = _tls_version(block, "maxVersion", TlsVersion.TLS_1_3)
+    if least.value > most.value:
+        raise RequestRejected("config.malformed", "tls.minVersion is above tls.maxVersion")
+    return TlsSettings(min_version=least, max_version=most, cipher_suites=tuple(suites))
+
+
+def _tls_version(block: Fields, key: str, default: TlsVersion) -> TlsVersion:
+    number = block.number(key)
+    # step-ca takes 0 for "not set".
+    if number is None or number == 0:
+        return default
+    try:
+        return TlsVersion(number)
+    except ValueError:
+        raise RequestRejected("config.malformed", f"{block.at(key)} is neither 1.2 nor 1.3") from None
+
+
+def _logger(top: Fields) -> LoggerSettings:
+    if "logger" not in top:
+        return LoggerSettings()
+    block = Fields(top.raw("logger"), path="logger", known={"format", "traceHeader"})
+    form = block.text("format", default="text")
+    if form not in {"text", "json"}:
+        raise Unsupported(
+            "config.unsupported-key",
+            f"logger.format {printable(form)!r} is not supported",
+            hint="set it to text or json",
+        )
+    header = block.text("traceHeader", default=DEFAULT_TRACE_HEADER)
+    if not header.isascii() or not header.replace("-", "a").isalnum():
+        raise RequestRejected("config.malformed", "logger.traceHeader is not the name of an HTTP header")
+    return LoggerSettings(format=form, trace_header=header)
+
+
+def _provisioners(authority: Fields, claims: Claims) -> tuple[Provisioner, ...]:
+    found = tuple(_provisioner(value, path, claims) for path, value in authority.items("provisioners"))
+    try:
+        Registry(found)
+    except RequestRejected as error:
+        raise RequestRejected("config.malformed", f"authority.provisioners: {error.message}") from None
+    return found
+
+
+def _provisioner(value: Json, path: str, claims: Claims) -> Provisioner:
+    if not isinstance(value, dict):
+        raise wrong_type(path, "an object", value)
+    kind = value.get("type")
+    if kind == ProvisionerType.JWK.wire_name:
+        return parse_jwk_provisioner(value, path=path, above=claims)
+    if isinstance(kind, str) and kind.lower() in {each.lower() for each in unsupported.PROVISIONER_TYPES}:
+        raise Unsupported(
+            "config.unsupported-provisioner",
+            f"{path}.type: provisioners of the type {kind} are not supported",
+            hint="remove the provisioner, or replace it by one of the type JWK",
+        )
+    if kind is None:
+        raise RequestRejected("config.missing-key", f"{path}.type is missing")
+    if not isinstance(kind, str):
+        raise wrong_type(f"{path}.type", "text", kind)
+    raise RequestRejected("config.malformed", f"{path}.type is not a known type of provisioner", hint="write JWK")

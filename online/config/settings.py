@@ -1,0 +1,116 @@
+"""The configuration of the node, checked: what a ca.json says, with paths resolved and defaults filled in.
+
+Invariants: everything here is frozen and was checked when it was read; a path is absolute or hangs on the
+home's own path; the key's password shows in no ``repr``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+
+from online.claims import Claims, StatedClaims
+from online.provisioners.protocol import Provisioner
+from online.strict_json import Json, JsonObject
+
+DEFAULT_BACKDATE = timedelta(minutes=1)
+DEFAULT_DNS_NAMES = ("localhost", "127.0.0.1", "::1")
+DEFAULT_COMMON_NAME = "Step Online CA"
+DEFAULT_TRACE_HEADER = "X-Smallstep-Id"
+
+# Go's names, which ca.json uses, with OpenSSL's; AEAD with forward secrecy only (RFC 9325 §4.2).
+_TLS12_SUITES = {
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    # Go's names of these two until 2020; ca.json files of that age have them.
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305": "ECDHE-RSA-CHACHA20-POLY1305",
+}
+_TLS13_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+KNOWN_SUITES = (*_TLS12_SUITES, *_TLS13_SUITES)
+DEFAULT_SUITES = ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
+
+
+class TlsVersion(Enum):
+    """A version of TLS that the node speaks; the value is how ca.json and the wire write it."""
+
+    TLS_1_2 = 1.2
+    TLS_1_3 = 1.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """The ``tls`` block."""
+
+    min_version: TlsVersion = TlsVersion.TLS_1_2
+    max_version: TlsVersion = TlsVersion.TLS_1_3
+    cipher_suites: tuple[str, ...] = DEFAULT_SUITES
+    """Go's names. TLS 1.3 suites are always offered, as in Go."""
+
+    def openssl_ciphers(self) -> str:
+        """Return the TLS 1.2 suites as an OpenSSL cipher list; the defaults when only TLS 1.3 suites are named."""
+        named = [_TLS12_SUITES[each] for each in self.cipher_suites if each in _TLS12_SUITES]
+        return ":".join(dict.fromkeys(named or (_TLS12_SUITES[each] for each in DEFAULT_SUITES)))
+
+    def to_json(self) -> JsonObject:
+        """Return the block as ca.json and the ``tlsOptions`` of replies have it."""
+        suites: list[Json] = [*self.cipher_suites]
+        return {
+            "cipherSuites": suites,
+            "minVersion": self.min_version.value,
+            "maxVersion": self.max_version.value,
+            "renegotiation": False,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """The ``db`` block."""
+
+    data_source: str
+    """For SQLite, the path of the database file, resolved."""
+    type: str = "sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggerSettings:
+    """The ``logger`` block."""
+
+    format: str = "text"
+    trace_header: str = DEFAULT_TRACE_HEADER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A ca.json, read and checked."""
+
+    path: Path
+    """The file."""
+    home: Path
+    """The directory that relative paths hang on: the one that holds ``config/``."""
+    roots: tuple[Path, ...]
+    federated_roots: tuple[Path, ...]
+    crt: Path
+    key: str
+    """A path, or a ``pkcs11:`` URI (RFC 7512)."""
+    address: tuple[str, int]
+    """Host (empty for all interfaces) and port."""
+    dns_names: tuple[str, ...]
+    common_name: str
+    db: DatabaseSettings
+    tls: TlsSettings
+    logger: LoggerSettings
+    stated_claims: StatedClaims
+    """What the authority's own ``claims`` say."""
+    claims: Claims
+    """What holds for a provisioner that states nothing."""
+    backdate: timedelta
+    provisioners: tuple[Provisioner, ...]
+    password: str | None = field(repr=False)
+    """The password of the intermediate key, when the file holds it."""

@@ -1,0 +1,54 @@
+"""The settings that step-ca knows and the node does not, each with what an operator does about it.
+
+They are accepted while they say nothing (null, empty, false), because ``step ca init`` writes some of them so.
+"""
+
+from __future__ import annotations
+
+_NO_SSH = "remove it: the node issues X.509 certificates only"
+_NO_CAS = "remove it: the node signs with its own intermediate key, given by crt and key"
+_NO_ADMIN = "remove it: provisioners are managed in this file"
+
+DOCUMENT = {
+    "crl": "remove it: the node publishes no revocation list; revoked certificates cannot be renewed",
+    "insecureAddress": 'remove it or set it to "": the node serves HTTPS only',
+    "kms": "remove it, and write the whole pkcs11: URI (token, object, module-path) as the key",
+    "metricsAddress": "remove it: the node exports no metrics",
+    "monitoring": "remove it: the node reports to no monitoring service",
+    "ssh": _NO_SSH,
+    "templates": _NO_SSH,
+}
+
+AUTHORITY = {
+    "authorityId": _NO_ADMIN,
+    "enableAdmin": "set it to false: provisioners are managed in this file",
+    "policy": "remove it: names are limited by what provisioners put into tokens",
+    "template": "remove it: the node fixes the subjects of leaves",
+    "disableGetSSHHosts": _NO_SSH,
+    "certificateAuthority": _NO_CAS,
+    "certificateAuthorityFingerprint": _NO_CAS,
+    "certificateIssuer": _NO_CAS,
+    "credentialsFile": _NO_CAS,
+    "project": _NO_CAS,
+    "location": _NO_CAS,
+    "caPool": _NO_CAS,
+    "caPoolTier": _NO_CAS,
+    "gcsBucket": _NO_CAS,
+    "config": _NO_CAS,
+}
+
+DATABASE = {
+    "badgerFileLoadingMode": "remove it: it belongs to step-ca's badger database",
+    "database": "remove it: SQLite is one file, named by dataSource",
+    "valueDir": "remove it: it belongs to step-ca's badger database",
+}
+DATABASE_TYPES = frozenset({"badger", "badgerv1", "badgerV1", "badgerv2", "badgerV2", "bbolt", "mysql", "postgresql"})
+NEW_DATABASE = 'the node keeps its own: write "db": {"type": "sqlite", "dataSource": "db/coldroot.db"}'
+
+PROVISIONER_TYPES = frozenset(
+    {"OIDC", "GCP", "AWS", "Azure", "ACME", "X5C", "K8sSA", "SSHPOP", "SCEP", "Nebula", "WIRE"}
+)
+
+KEY_SCHEMES = frozenset(
+    {"awskms", "azurekms", "cloudkms", "capi", "mackms", "softkms", "sshagentkms", "tpmkms", "yubikey"}
+)

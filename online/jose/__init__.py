@@ -1,0 +1,1 @@
+"""The parts of JOSE that the node speaks: JWS, JWK and password-encrypted JWE, each strict."""

@@ -1,0 +1,141 @@
+"""The JWK provisioner: whoever holds a signing key mints one-time tokens, with or without contact to the CA.
+
+Invariants: the key is public, accepted and for signatures; a token passes only if this key signed it with the
+one algorithm that belongs to the key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from online.claims import Claims, StatedClaims, merge, parse_claims
+from online.jose import jwe, jws
+from online.jose.jwk import Jwk, parse_jwk
+from online.provisioners.protocol import Operation, ProvisionerType
+from online.strict_json import Fields, Json, JsonObject
+from online.tokens import Audiences, VerifiedToken, verified_token
+from shared.errors import RequestRejected, Unauthenticated
+from shared.names import printable
+
+_LONGEST_NAME = 256
+_KNOWN = frozenset({"type", "name", "key", "encryptedKey", "claims", "options"})
+_X509_OPTIONS = {
+    "template": "remove it: the node's leaf profile is fixed",
+    "templateFile": "remove it: the node's leaf profile is fixed",
+    "templateData": "remove it: the node's leaf profile is fixed",
+}
+_OPTIONS = {
+    "ssh": "remove it: the node issues X.509 certificates only",
+    "webhooks": "remove it: the node calls no webhooks",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwkProvisioner:
+    """A provisioner that is a public key; see ``online.provisioners.protocol.Provisioner``."""
+
+    name: str
+    key: Jwk
+    encrypted_key: str | None = field(default=None, repr=False)
+    stated: StatedClaims = field(default_factory=StatedClaims)
+    """What its own configuration says; ``claims`` is what holds."""
+    claims: Claims = field(default_factory=Claims)
+
+    @property
+    def type(self) -> ProvisionerType:
+        """The kind."""
+        return ProvisionerType.JWK
+
+    @property
+    def id(self) -> str:
+        """Name and key: a token names both, and a new key under an old name starts a new life."""
+        return f"{self.name}:{self.kid}"
+
+    @property
+    def kid(self) -> str:
+        """The key's identifier."""
+        return self.key.kid
+
+    def public_json(self) -> JsonObject:
+        """Return the entry of ``GET /provisioners`` and, just the same, of a ca.json."""
+        result: JsonObject = {"type": self.type.wire_name, "name": self.name, "key": self.key.to_json()}
+        if self.encrypted_key is not None:
+            result["encryptedKey"] = self.encrypted_key
+        stated = self.stated.to_json()
+        if stated:
+            result["claims"] = stated
+        return result
+
+
+def parse_jwk_provisioner(value: Json, *, path: str, above: Claims) -> JwkProvisioner:
+    """Read a JWK provisioner of a ca.json.
+
+    Args:
+        value: its object.
+        path: the dotted path of the object.
+        above: the authority's limits.
+
+    Raises:
+        RequestRejected: ``config.*``.
+        Unsupported: ``config.unsupported-key``.
+    """
+    found = Fields(value, path=path, known=_KNOWN)
+    _refuse_options(found)
+    name = found.text("name")
+    if len(name) > _LONGEST_NAME or printable(name, limit=_LONGEST_NAME) != name:
+        raise RequestRejected("config.malformed", f"{found.at('name')} is too long or has characters that do not show")
+    if "key" not in found:
+        raise RequestRejected("config.missing-key", f"{found.at('key')} is missing")
+    encrypted = found.text("encryptedKey", default="") or None
+    stated = parse_claims(found.raw("claims"), path=found.at("claims"))
+    try:
+        key = parse_jwk(found.raw("key"), what=found.at("key"))
+        if encrypted is not None:
+            jwe.check_shape(encrypted)
+        claims = merge(above, stated)
+    except RequestRejected as error:
+        raise RequestRejected("config.malformed", f"{path}: {error.message}", hint=error.hint) from None
+    return JwkProvisioner(name=name, key=key, encrypted_key=encrypted, stated=stated, claims=claims)
+
+
+def authorize_one_time(
+    provisioner: JwkProvisioner,
+    operation: Operation,
+    token: jws.UnverifiedToken,
+    *,
+    audiences: Audiences,
+    now: datetime,
+) -> VerifiedToken:
+    """Verify a one-time token of this provisioner, for signing or for revoking.
+
+    1. The token names this key; the header brings no other (``jws.split_unverified`` saw to that).
+    2. The signature holds, by the key's algorithm.
+    3. The claims hold.
+
+    Args:
+        provisioner: chosen by what the unverified token says.
+        operation: what the caller asks for.
+        token: well-formed, unverified.
+        audiences: the names of this CA.
+        now: aware UTC.
+
+    Raises:
+        Unauthenticated: ``token.*``.
+    """
+    # 1
+    if token.kid != provisioner.kid:
+        raise Unauthenticated("token.unknown-provisioner", "the token names another key than its provisioner's")
+    # 2
+    claims = jws.verify(token, provisioner.key.key, algorithm=provisioner.key.algorithm)
+    # 3
+    return verified_token(claims, provisioner=provisioner, operation=operation, audiences=audiences, now=now)
+
+
+def _refuse_options(found: Fields) -> None:
+    """Accept the empty option objects that step-ca's admin API writes, refuse any that say something."""
+    if "options" not in found:
+        return
+    options = Fields(found.raw("options"), path=found.at("options"), known={"x509"}, unsupported=_OPTIONS)
+    if "x509" in options:
+        Fields(options.raw("x509"), path=options.at("x509"), known=(), unsupported=_X509_OPTIONS)

@@ -1,0 +1,49 @@
+"""One-time tokens: whom they are meant for, what they authorise, and minting them."""
+
+from __future__ import annotations
+
+from online.tokens.audiences import Audiences, audience, offline_audience
+from online.tokens.minting import (
+    DEFAULT_LIFE,
+    RENEW_HEADER,
+    RENEW_ISSUER,
+    SHORTEST_LIFE,
+    Rng,
+    mint_renew_token,
+    mint_revoke_token,
+    mint_sign_token,
+)
+from online.tokens.verified import (
+    LEEWAY,
+    LONGEST_DELAY,
+    LONGEST_LIFE,
+    VerifiedToken,
+    csr_confirmation,
+    require_text,
+    require_times,
+    use_digest,
+    verified_token,
+)
+
+__all__ = [
+    "DEFAULT_LIFE",
+    "LEEWAY",
+    "LONGEST_DELAY",
+    "LONGEST_LIFE",
+    "RENEW_HEADER",
+    "RENEW_ISSUER",
+    "SHORTEST_LIFE",
+    "Audiences",
+    "Rng",
+    "VerifiedToken",
+    "audience",
+    "csr_confirmation",
+    "mint_renew_token",
+    "mint_revoke_token",
+    "mint_sign_token",
+    "offline_audience",
+    "require_text",
+    "require_times",
+    "use_digest",
+    "verified_token",
+]
