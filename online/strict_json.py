@@ -3,7 +3,8 @@
 Invariants:
 
 * text is UTF-8 without a byte order mark; no key occurs twice in one object; numbers are finite; no text has
-  half a surrogate pair (it could not be written as UTF-8 again); nesting is bounded. Two parsers that disagree about one document are how checks are walked around;
+  half a surrogate pair (it could not be written as UTF-8 again); nesting is bounded. Two parsers that disagree
+  about one document are how checks are walked around;
 * ``Fields`` refuses keys that nobody reads, so a typing error in a configuration never becomes a default;
 * no message shows a value, only where it stands: a value may be a password.
 """

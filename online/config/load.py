@@ -6,6 +6,8 @@ dotted path; nothing is ignored in silence; a refused file has no effect.
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from pathlib import Path
 
 from online.claims import Claims, merge, parse_claims
@@ -38,6 +40,7 @@ _DOCUMENT = frozenset(
     }
 )  # fmt: skip
 _AUTHORITY = frozenset({"provisioners", "claims", "backdate", "type", "deploymentType", "disableIssuedAtCheck"})
+_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _HIGHEST_PORT = 65535
 _LONGEST_PASSWORD = 4096
 
@@ -78,7 +81,10 @@ def parse_config(data: bytes, *, path: Path) -> Config:
     document = parse_json(data, what="configuration", room="config")
     top = Fields(document, path="", known=_DOCUMENT, unsupported=unsupported.DOCUMENT)
     authority = Fields(
-        top.raw("authority") or {}, path="authority", known=_AUTHORITY, unsupported=unsupported.AUTHORITY
+        top.raw("authority") if "authority" in top else {},
+        path="authority",
+        known=_AUTHORITY,
+        unsupported=unsupported.AUTHORITY,
     )
     _check_authority(authority)
     stated = parse_claims(authority.raw("claims"), path="authority.claims")
@@ -87,7 +93,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
     except RequestRejected as error:
         raise RequestRejected("config.malformed", f"authority.claims: {error.message}", hint=error.hint) from None
     backdate = authority.duration("backdate")
-    if backdate is not None and backdate < DEFAULT_BACKDATE * 0:
+    if backdate is not None and backdate < timedelta(0):
         raise RequestRejected("config.malformed", "authority.backdate is negative")
     password = top.text("password", default="") or None
     if password is not None and len(password) > _LONGEST_PASSWORD:
@@ -115,7 +121,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
 
 def _check_authority(authority: Fields) -> None:
     kind = authority.text("type", default="softcas")
-    if kind != "softcas":
+    if kind.lower() != "softcas":
         raise Unsupported(
             "config.unsupported-key",
             f"authority.type {printable(kind)!r} is not supported",
@@ -156,17 +162,12 @@ def _key(top: Fields, home: Path) -> str:
 
 
 def _address(top: Fields) -> tuple[str, int]:
-    address = top.text("address")
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port[:6]) > _HIGHEST_PORT or len(port) > 5:  # noqa: PLR2004 (digits of the highest port)
-        raise RequestRejected("config.malformed", "address is not HOST:PORT", hint='write ":443" or "127.0.0.1:9000"')
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
+    match = _ADDRESS.fullmatch(top.text("address"))
+    if match is None or int(match["port"]) > _HIGHEST_PORT:
         raise RequestRejected(
-            "config.malformed", "address has an IPv6 host without brackets", hint='write "[::1]:9000"'
+            "config.malformed", "address is not HOST:PORT", hint='write ":443", "127.0.0.1:9000" or "[::1]:9000"'
         )
-    return host, int(port)
+    return match["host"].strip("[]"), int(match["port"])
 
 
 def _dns_names(top: Fields) -> tuple[str, ...]:
@@ -198,11 +199,12 @@ def _database(top: Fields, home: Path) -> DatabaseSettings:
     if "db" not in top:
         raise RequestRejected("config.missing-key", "db is missing", hint=unsupported.NEW_DATABASE)
     value = top.raw("db")
-    if isinstance(value, dict) and value.get("type") in unsupported.DATABASE_TYPES:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if isinstance(kind, str) and kind.lower() in unsupported.DATABASE_TYPES:
         # Said before anything else in the block is looked at: its other keys depend on the type.
         raise Unsupported(
             "config.unsupported-database",
-            f"db.type: step-ca's {value['type']} database is not supported",
+            f"db.type: step-ca's {kind} database is not supported",
             hint=unsupported.NEW_DATABASE,
         )
     block = Fields(value, path="db", known={"type", "dataSource"}, unsupported=unsupported.DATABASE)
@@ -276,9 +278,9 @@ def _provisioner(value: Json, path: str, claims: Claims) -> Provisioner:
     if not isinstance(value, dict):
         raise wrong_type(path, "an object", value)
     kind = value.get("type")
-    if kind == ProvisionerType.JWK.wire_name:
+    if isinstance(kind, str) and kind.upper() == ProvisionerType.JWK.wire_name:
         return parse_jwk_provisioner(value, path=path, above=claims)
-    if isinstance(kind, str) and kind.lower() in {each.lower() for each in unsupported.PROVISIONER_TYPES}:
+    if isinstance(kind, str) and kind.lower() in unsupported.PROVISIONER_TYPES:
         raise Unsupported(
             "config.unsupported-provisioner",
             f"{path}.type: provisioners of the type {kind} are not supported",

@@ -42,11 +42,11 @@ DATABASE = {
     "database": "remove it: SQLite is one file, named by dataSource",
     "valueDir": "remove it: it belongs to step-ca's badger database",
 }
-DATABASE_TYPES = frozenset({"badger", "badgerv1", "badgerV1", "badgerv2", "badgerV2", "bbolt", "mysql", "postgresql"})
+DATABASE_TYPES = frozenset({"badger", "badgerv1", "badgerv2", "bbolt", "mysql", "postgresql"})
 NEW_DATABASE = 'the node keeps its own: write "db": {"type": "sqlite", "dataSource": "db/coldroot.db"}'
 
 PROVISIONER_TYPES = frozenset(
-    {"OIDC", "GCP", "AWS", "Azure", "ACME", "X5C", "K8sSA", "SSHPOP", "SCEP", "Nebula", "WIRE"}
+    {"oidc", "gcp", "aws", "azure", "acme", "x5c", "k8ssa", "sshpop", "scep", "nebula", "wire"}
 )
 
 KEY_SCHEMES = frozenset(

@@ -193,12 +193,8 @@ def _private_key(members: JsonObject, public: PublicKey, what: str) -> PrivateKe
     try:
         if isinstance(public, ec.EllipticCurvePublicKey):
             secret = _octets(members, "d", what, _curve(members, what)[2])
-            ec_key = ec.EllipticCurvePrivateNumbers(
-                int.from_bytes(secret, "big"), public.public_numbers()
-            ).private_key()
-            # The library checks that the halves match only when asked for a signature; ask for the point instead.
-            derived = ec.derive_private_key(int.from_bytes(secret, "big"), public.curve)
-            return ec_key if derived.public_key() == public else _mismatch(what)
+            ec_key = ec.derive_private_key(int.from_bytes(secret, "big"), public.curve)
+            return ec_key if ec_key.public_key() == public else _mismatch(what)
         if isinstance(public, rsa.RSAPublicKey):
             parts = {name: _number(members, name, what) for name in ("d", "p", "q", "dp", "dq", "qi")}
             if "oth" in members:

@@ -144,15 +144,18 @@ def sign(
         algorithm: as for ``verify``.
 
     Raises:
+        RequestRejected: ``token.claims`` for text that cannot be written.
         Fatal: ``jose.signing-failed``.
     """
     public = key.public_key()
     chosen = algorithm_for(public) if algorithm is None else check_algorithm(algorithm, public)
-    payload = json.dumps(claims, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(claims, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False)
     try:
-        return jwt.PyJWS(algorithms=list(_ALGORITHMS)).encode(
-            payload.encode("utf-8"), key, algorithm=chosen, headers={**header, "typ": "JWT"}
-        )
+        payload = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RequestRejected("token.claims", "a claim has text that is not Unicode") from None
+    try:
+        return jwt.PyJWS(algorithms=[chosen]).encode(payload, key, algorithm=chosen, headers={**header, "typ": "JWT"})
     except (jwt.PyJWTError, ValueError, TypeError, UnsupportedAlgorithm):
         raise Fatal("jose.signing-failed", "the token cannot be signed with this key") from None
 
