@@ -51,13 +51,13 @@ _DO = (
     "Read your share back into the program before you leave.",
     "Seal this sheet in a numbered bag that shows tampering.",
     "Keep it where no other share of this set is kept.",
-    "Look at the bag once a year. A share can be checked alone,\non the ceremony's machine: ceremony share check",
+    "Look at the bag once a year. A share can be checked\nalone, on the ceremony's machine: ceremony share check",
     "Tell the administrator at once if it is lost or was seen.",
 )
 _NEVER = (
     "photograph, copy, scan or type it, except into the\nceremony's machine, which has no network",
     "say the words aloud, or let anybody read along",
-    "give it to anybody, whoever asks and for whatever reason",
+    "give it to anybody, whoever asks, for whatever reason",
     "keep a second copy, not even of a part",
     "throw it away: it is destroyed in front of witnesses",
 )
