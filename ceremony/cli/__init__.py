@@ -1,0 +1,32 @@
+"""The ``ceremony`` command: options, one call, what to print. Everything else lives in the rooms."""
+
+from __future__ import annotations
+
+import click
+
+from ceremony.cli.acts import intermediate, rehearse, root
+from ceremony.cli.papers import host, plan, share, transcript, verify
+from shared.command import Group
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="coldroot", prog_name="ceremony")
+def cli() -> None:
+    """Conduct a root key ceremony on an air-gapped machine.
+
+    \b
+    A ceremony in five commands:
+      ceremony plan new > plan.toml          write the plan, and have everybody agree
+      ceremony host check                    is this machine fit for it?
+      ceremony rehearse root …               practise, as often as you like
+      ceremony root create …                 the real one
+      ceremony intermediate sign …           sign what an issuing node asks for
+    And years later, by anybody, without HSM and shares:
+      ceremony verify DIR
+
+    Shell completion: eval "$(_CEREMONY_COMPLETE=bash_source ceremony)", or zsh_source, fish_source.
+    """
+
+
+for _command in (plan, host, root, intermediate, rehearse, share, transcript, verify):
+    cli.add_command(_command)

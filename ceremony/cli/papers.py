@@ -1,0 +1,191 @@
+"""The commands that change nothing: ``plan``, ``host``, ``share``, ``transcript``, ``verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ceremony import host as host_room
+from ceremony import verify as verify_room
+from ceremony.conduct.directory import CeremonyDirectory, open_journal
+from ceremony.plan import EXAMPLE, Plan, load_plan
+from ceremony.records import Mode
+from ceremony.shares import parse_share
+from ceremony.transcript import LIMIT_BYTES, verify_chain
+from shared import durable, terminal
+from shared.clock import SystemClock, rfc3339
+from shared.command import Group
+from shared.crossing.words import digest_words, parse_words
+from shared.errors import PolicyDenied, RequestRejected
+from shared.names import format_name
+
+_PATH = click.Path(path_type=Path)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+@click.group(cls=Group)
+def plan() -> None:
+    """Write, check and compare the plan: the one reviewed input of a ceremony."""
+
+
+@plan.command("new")
+def plan_new() -> None:
+    """Print an example plan to start from: `ceremony plan new > plan.toml`."""
+    terminal.result(EXAMPLE.rstrip("\n"))
+
+
+@plan.command("check")
+@click.argument("file", type=_PATH)
+@_json_option
+def plan_check(file: Path, as_json: bool) -> None:
+    """Check a plan and print what it says, with the digest words that everybody compares.
+
+    \b
+    Example:
+      ceremony plan check plan.toml
+    """
+    found = load_plan(durable.read_file(file))
+    if as_json:
+        terminal.result_json(_plan_json(found))
+        return
+    terminal.result(f"title       {found.title}")
+    terminal.result(f"root        {format_name(found.root.subject)}, {found.root.key}, {found.root.years} years")
+    for each in found.intermediates:
+        terminal.result(f"intermediate  {format_name(each.subject)}, {each.years} years, {each.file}.crt")
+    shares = found.shares
+    terminal.result(f"shares      {shares.threshold} of {len(shares.custodians)}: {', '.join(shares.custodians)}")
+    terminal.result(f"sha256      {found.digest.hex()}")
+    terminal.result(f"words       {' '.join(digest_words(found.digest))}")
+
+
+def _plan_json(found: Plan) -> dict[str, object]:
+    return {
+        "title": found.title,
+        "root": {"subject": format_name(found.root.subject), "key": found.root.key, "years": found.root.years},
+        "intermediates": [
+            {"subject": format_name(each.subject), "years": each.years, "file": f"{each.file}.crt"}
+            for each in found.intermediates
+        ],
+        "shares": {"threshold": found.shares.threshold, "custodians": list(found.shares.custodians)},
+        "sha256": found.digest.hex(),
+        "words": list(digest_words(found.digest)),
+    }
+
+
+@click.group(cls=Group)
+def host() -> None:
+    """Look at this machine: is it fit for a ceremony?"""
+
+
+@host.command("check")
+@click.option("--rehearsal", is_flag=True, help="Report breaches and exit 0: a rehearsal may run anywhere.")
+@_json_option
+def host_check(rehearsal: bool, as_json: bool) -> None:
+    """Check network, routes, swap, core dumps, tracing and clock. Unknown counts as a breach.
+
+    Exits 1 when the machine is not fit, unless --rehearsal is given.
+    """
+    host_room.harden_process()
+    findings = host_room.check_host(clock=SystemClock())
+    if as_json:
+        terminal.result_json([finding.to_json() for finding in findings])
+    else:
+        for finding in findings:
+            terminal.result(f"{finding.status.value:8}{finding.check.value:12}{finding.detail}")
+    breaches = host_room.breaches(findings)
+    if breaches and not rehearsal:
+        named = ", ".join(finding.check.value for finding in breaches)
+        raise PolicyDenied("host.not-fit", f"this host is not fit for a ceremony: {named}", hint="mend what fails")
+
+
+@click.group(cls=Group)
+def share() -> None:
+    """Check a share at any later date."""
+
+
+@share.command("check")
+@click.option("--dir", "directory", type=_PATH, required=True, help="The ceremony's directory.")
+def share_check(directory: Path) -> None:
+    """Type one sheet's words and learn which share it is. Nothing is recovered, one custodian suffices.
+
+    \b
+    Example:
+      ceremony share check --dir root-2026
+    """
+    commitments = open_journal(CeremonyDirectory(path=directory), SystemClock()).commitments()
+    words = terminal.ask_secret("The words of the sheet").decode("utf-8", "replace")
+    found = commitments.recognise(parse_share(words))
+    terminal.result(f"this is share {found.index} of {commitments.count} of the set {commitments.set_id}")
+
+
+@click.group(cls=Group)
+def transcript() -> None:
+    """Read the transcript."""
+
+
+@transcript.command("show")
+@click.argument("directory", type=_PATH)
+@_json_option
+def transcript_show(directory: Path, as_json: bool) -> None:
+    """Verify the chain and print every record."""
+    path = CeremonyDirectory(path=directory).transcript
+    records = verify_chain(durable.read_file(path, limit=LIMIT_BYTES))
+    if as_json:
+        terminal.result_json(
+            [{"seq": each.seq, "time": rfc3339(each.time), "kind": each.kind, "body": each.body} for each in records]
+        )
+        return
+    for each in records:
+        terminal.result(f"{each.seq:4} {rfc3339(each.time)} {each.kind}")
+        for name, value in each.body.items():
+            terminal.result(f"       {name}: {value}")
+
+
+@transcript.command("head")
+@click.argument("directory", type=_PATH)
+def transcript_head(directory: Path) -> None:
+    """Print the head digest in hex and in words: what the witnesses copied by hand."""
+    path = CeremonyDirectory(path=directory).transcript
+    head = verify_chain(durable.read_file(path, limit=LIMIT_BYTES))[-1].digest
+    terminal.result(head.hex())
+    terminal.result(" ".join(digest_words(head)))
+
+
+@click.command()
+@click.argument("directory", type=_PATH)
+@click.option("--head", metavar="WORDS|HEX", help="The head digest from the witnesses' paper.")
+@_json_option
+def verify(directory: Path, head: str | None, as_json: bool) -> None:
+    """Verify a finished ceremony: no HSM, no shares, no network.
+
+    Prints each claim with what shows it, and exits 1 at the first that does not hold.
+
+    \b
+    Example:
+      ceremony verify root-2026 --head "adroitness adviser …"
+    """
+    expected = _head(head) if head is not None else None
+
+    def report(claim: verify_room.Claim) -> None:
+        if not as_json:
+            terminal.result(f"ok  {claim.text}\n      {claim.evidence}")
+
+    verdict = verify_room.verify(directory, expected_head=expected, report=report)
+    words = digest_words(verdict.head)
+    if as_json:
+        claims = [{"code": each.code, "text": each.text, "evidence": each.evidence} for each in verdict.claims]
+        terminal.result_json({"mode": verdict.mode, "head": verdict.head.hex(), "words": list(words), "claims": claims})
+        return
+    terminal.result(f"verified: {len(verdict.claims)} claims; head of the transcript:\n  {' '.join(words)}")
+    if verdict.mode is Mode.REHEARSAL:
+        terminal.warn("this was a rehearsal: nobody may trust this root")
+
+
+def _head(text: str) -> bytes:
+    if len(text) == 64 and " " not in text:  # noqa: PLR2004 (hex digits of SHA-256)
+        try:
+            return bytes.fromhex(text)
+        except ValueError:
+            raise RequestRejected("head.malformed", "--head is neither 64 hex digits nor 32 digest words") from None
+    return parse_words(text.split())

@@ -1,0 +1,159 @@
+"""The ceremony's directory: what lies where, and the transcript that everything in it hangs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from ceremony.plan import Plan, load_plan
+from ceremony.records import Act, Facts, Kind, Mode, opening
+from ceremony.shares import ShareCommitments, commitments_from_json
+from ceremony.transcript import Record, Transcript
+from shared import durable
+from shared.clock import Clock
+from shared.errors import ColdrootError, RequestRejected
+from shared.pem import load_certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CeremonyDirectory:
+    """Where a ceremony lives."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """The plan, a copy of the very bytes that were agreed on."""
+        return self.path / "plan.toml"
+
+    @property
+    def transcript(self) -> Path:
+        """The hash-chained record of everything."""
+        return self.path / "transcript.jsonl"
+
+    @property
+    def root(self) -> Path:
+        """The root's certificate."""
+        return self.path / "root.crt"
+
+    @property
+    def sheets(self) -> Path:
+        """The share sheets, until they are handed out."""
+        return self.path / "sheets"
+
+    def certificate(self, stem: str) -> Path:
+        """Return where the certificate of a planned intermediate lies."""
+        return self.path / f"{stem}.crt"
+
+    def refuse_if_used(self) -> None:
+        """Refuse a directory in which a ceremony already took place.
+
+        Raises:
+            RequestRejected: ``ceremony.exists``.
+        """
+        for path in (self.transcript, self.root, self.sheets):
+            if path.exists():
+                raise RequestRejected(
+                    "ceremony.exists",
+                    f"{self.path} already holds a ceremony ({path.name})",
+                    hint="choose another directory; a hierarchy is never overwritten",
+                )
+
+    def load_plan(self) -> Plan:
+        """Read the plan of the ceremony that lives here.
+
+        Raises:
+            RequestRejected: ``ceremony.missing`` or ``plan.*``.
+        """
+        if not self.transcript.exists():
+            raise RequestRejected(
+                "ceremony.missing", f"{self.path} holds no ceremony", hint="run `ceremony root create` first"
+            )
+        return load_plan(durable.read_file(self.plan))
+
+    def load_root(self) -> x509.Certificate:
+        """Read the root's certificate.
+
+        Raises:
+            RequestRejected: ``file.*`` or ``certificate.malformed``.
+        """
+        return load_certificate(durable.read_file(self.root), what="root.crt")
+
+
+class Journal:
+    """An open transcript: appends records, and finds what earlier acts recorded."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+
+    def append(self, kind: Kind, facts: Facts) -> None:
+        """Append a record; when this returns it is on the disk.
+
+        Raises:
+            StoreFailed: ``file.write-failed``.
+        """
+        self._transcript.append(kind.value, facts)
+
+    def head(self) -> bytes:
+        """Return the digest of the last record."""
+        return self._transcript.head()
+
+    def find(self, kind: Kind) -> tuple[Record, ...]:
+        """Return the records of a kind."""
+        return tuple(record for record in self._transcript.records if record.kind == kind.value)
+
+    @property
+    def mode(self) -> Mode:
+        """Whether the ceremony that lives here is a rehearsal."""
+        return Mode(str(self._transcript.records[0].body["mode"]))
+
+    def commitments(self) -> ShareCommitments:
+        """Return the published commitments of the shares that unlock the HSM.
+
+        Raises:
+            RequestRejected: ``ceremony.incomplete`` or ``share.bad-commitments``.
+        """
+        dealt = self.find(Kind.SHARES_DEALT)
+        if not dealt:
+            raise RequestRejected("ceremony.incomplete", "no shares were ever dealt here: the root act did not finish")
+        facts = dict(dealt[-1].body)
+        facts.pop("quorums_proven", None)
+        return commitments_from_json(facts)
+
+
+def create_journal(directory: CeremonyDirectory, mode: Mode, plan: Plan, clock: Clock) -> Journal:
+    """Begin the transcript of a new ceremony with the opening of its root act.
+
+    Raises:
+        RequestRejected: ``file.exists``.
+        StoreFailed: ``file.write-failed``.
+    """
+    genesis = opening(Act.ROOT, mode, plan_digest=plan.digest, title=plan.title)
+    return Journal(Transcript.create(directory.transcript, genesis, clock))
+
+
+def open_journal(directory: CeremonyDirectory, clock: Clock) -> Journal:
+    """Open the transcript of an earlier ceremony after verifying its chain.
+
+    Raises:
+        RequestRejected: ``transcript.*``.
+    """
+    return Journal(Transcript.open(directory.transcript, clock))
+
+
+@contextmanager
+def act(journal: Journal, act_: Act) -> Iterator[None]:
+    """Close an act in the transcript: as done, or as failed with the error's code."""
+    try:
+        yield
+    except ColdrootError as error:
+        journal.append(Kind.ACT_FAILED, {"act": act_.value, "code": error.code})
+        raise
+    except BaseException as error:
+        journal.append(Kind.ACT_FAILED, {"act": act_.value, "code": f"unexpected.{type(error).__name__}"})
+        raise
+    journal.append(Kind.ACT_CLOSED, {"act": act_.value})

@@ -1,0 +1,277 @@
+"""The root act: from an agreed plan and an empty HSM to a root, its shares, and the proof that they unlock it.
+
+The steps; the numbers return in the code. Up to 3 nothing is lost by stopping; from 4 on, stopping means to
+destroy the token and to begin again elsewhere, and the transcript says so.
+
+1. everything that can be refused is: the directory is free, the papers can be printed, the host is fit (outside
+   a rehearsal, a breach of the air gap ends the act here);
+2. the transcript opens with the plan's digest;
+3. the HSM is initialised under throw-away PINs and gives randomness of its own;
+4. the secret is mixed from the operating system's and the HSM's randomness; the PINs are derived from it;
+5. the secret is split, every quorum is proven in memory, and the commitments are recorded;
+6. one sheet a custodian is written: before the HSM depends on the PINs, so that no crash can lock it for ever;
+   then the throw-away PINs are replaced, and proven dead;
+7. the key is generated in the HSM, its attributes are read back and recorded;
+8. the root is linted, signed and verified, by a second implementation too;
+9. the custodians read their sheets back; the HSM is unlocked anew from a quorum of shares alone, and holds the
+   very key that the root certifies;
+10. the transcript closes; its head is for the witnesses to copy.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from ceremony import hsm, paper, shares
+from ceremony.conduct.directory import Journal, act, create_journal
+from ceremony.conduct.setting import Setting, check_host
+from ceremony.plan import Plan
+from ceremony.records import Act, Kind, Mode, certificate_facts, key_facts
+from ceremony.root import prepare_root
+from ceremony.second_opinion import openssl_verifies
+from ceremony.secret import SOURCE_BYTES, CeremonySecret, mix_secret
+from ceremony.shares import ShareSet
+from ceremony.transcript import Json
+from shared import durable
+from shared.errors import Fatal
+from shared.issue import issue
+from shared.keys import fingerprint, public_key_digest
+from shared.keystore import HsmKey, Token
+from shared.names import common_name_of
+from shared.pem import certificate_pem
+from shared.serials import random_serial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootMade:
+    """What the root act leaves."""
+
+    certificate: x509.Certificate
+    head: bytes
+    """The transcript's head digest."""
+
+
+def create_root(
+    setting: Setting, plan: Plan, plan_bytes: bytes, *, keep_shares: Callable[[ShareSet], None] | None = None
+) -> RootMade:
+    """Conduct the root act.
+
+    Args:
+        setting: where, with which HSM and people.
+        plan: validated.
+        plan_bytes: the plan's file, copied unchanged into the ceremony's directory.
+        keep_shares: for a rehearsal only: told the shares, so that they can be kept for later rehearsals.
+
+    Raises:
+        RequestRejected: ``ceremony.exists``, ``host.*``, ``hsm.*``, ``share.*``.
+        PolicyDenied: ``host.not-fit``, ``lint.*``.
+        PeerFailed: ``hsm.*``.
+        Fatal: whenever something that was just made does not hold.
+    """
+    if keep_shares is not None and setting.mode is not Mode.REHEARSAL:
+        raise Fatal("ceremony.shares-kept", "the words of shares are kept in a rehearsal only")
+    people, directory = setting.people, setting.directory
+    # 1. Nothing is written before everything that can be refused was.
+    directory.refuse_if_used()
+    _check_paper(plan)
+    findings = check_host(setting)
+    # 2.
+    people.step("The transcript opens")
+    durable.make_directory(directory.path, private=True)
+    if not directory.plan.exists() or durable.read_file(directory.plan) != plan_bytes:
+        durable.write_new(directory.plan, plan_bytes)
+    journal = create_journal(directory, setting.mode, plan, setting.clock)
+    people.tell(f"plan: {plan.title}, sha256 {plan.digest.hex()}")
+    with act(journal, Act.ROOT):
+        journal.append(Kind.HOST_CHECKED, {"findings": [finding.to_json() for finding in findings]})
+        dealing = _Dealing(setting, journal, plan)
+        serial, user_pin = _initialise(setting, journal, dealing)
+        dealt = dealing.dealt()
+        if keep_shares is not None:
+            keep_shares(dealt)
+        certificate = _make_root(setting, journal, plan, serial, user_pin)
+        # From here on the HSM opens by the shares alone.
+        del user_pin
+        _prove_recovery(setting, journal, plan, dealt, serial=serial, certificate=certificate)
+    # 10.
+    people.step("The transcript closes")
+    people.tell("Witnesses copy the head's words by hand: they, not this machine, guard the record.")
+    return RootMade(certificate=certificate, head=journal.head())
+
+
+def _check_paper(plan: Plan) -> None:
+    # 1.
+    paper.check_printable(plan.title, what="plan's title")
+    paper.check_printable(common_name_of(plan.root.subject), what="root's name")
+    for custodian in plan.shares.custodians:
+        paper.check_printable(custodian, what="custodian's name")
+
+
+class _Dealing:
+    """From the HSM's randomness to its PINs; in between, the secret becomes sheets. The secret stays here."""
+
+    def __init__(self, setting: Setting, journal: Journal, plan: Plan) -> None:
+        self._setting = setting
+        self._journal = journal
+        self._plan = plan
+        self._dealt: ShareSet | None = None
+
+    def dealt(self) -> ShareSet:
+        """Return the shares, once they were dealt."""
+        assert self._dealt is not None
+        return self._dealt
+
+    def __call__(self, hsm_random: bytes) -> hsm.Pins:
+        """Mix, split, prove and write the sheets (steps 4 to 6)."""
+        people = self._setting.people
+        # 4.
+        people.step("The ceremony secret is mixed")
+        secret = mix_secret(self._setting.rng(SOURCE_BYTES), hsm_random, context=self._plan.digest)
+        self._journal.append(Kind.ENTROPY_MIXED, {"sources": ["operating-system", "hsm"], "bytes_each": SOURCE_BYTES})
+        people.tell("32 bytes from the operating system's and the HSM's generators")
+        people.tell("the HSM's PINs are derived from them and written nowhere")
+        self._dealt = self._deal(secret)
+        self._write_sheets(self._dealt)
+        return hsm.Pins(so=secret.so_pin(), user=secret.user_pin())
+
+    def _deal(self, secret: CeremonySecret) -> ShareSet:
+        # 5.
+        people, planned = self._setting.people, self._plan.shares
+        count = len(planned.custodians)
+        people.step(f"The secret is split: {planned.threshold} of {count} shares recover it")
+        dealt = shares.split(secret, threshold=planned.threshold, count=count, rng=self._setting.rng)
+        proven = shares.prove_every_quorum(dealt, secret)
+        self._journal.append(Kind.SHARES_DEALT, dealt.commitments.to_json() | {"quorums_proven": proven})
+        people.tell(f"set {dealt.set_id}: all {proven} quorums recover the secret")
+        return dealt
+
+    def _write_sheets(self, dealt: ShareSet) -> None:
+        # 6.
+        people, directory, plan = self._setting.people, self._setting.directory, self._plan
+        people.step("One sheet a custodian is written")
+        durable.make_directory(directory.sheets, private=True)
+        for share, custodian in zip(dealt.shares, plan.shares.custodians, strict=True):
+            facts = paper.SheetFacts(
+                title=plan.title,
+                root_name=common_name_of(plan.root.subject),
+                custodian=custodian,
+                index=share.index,
+                commitments=dealt.commitments,
+                rehearsal=self._setting.mode is Mode.REHEARSAL,
+            )
+            sheet, receipt = paper.share_sheet(facts, share), paper.share_receipt(facts)
+            path = directory.sheets / f"share-{share.index}.pdf"
+            with durable.Staging() as staging:
+                staging.add(path, sheet, mode=durable.PRIVATE)
+                staging.add(directory.sheets / f"receipt-{share.index}.pdf", receipt)
+            self._journal.append(
+                Kind.SHEET_WRITTEN,
+                {
+                    "index": share.index,
+                    "custodian": custodian,
+                    "file": f"sheets/{path.name}",
+                    "sha256": hashlib.sha256(sheet).hexdigest(),
+                },
+            )
+            people.tell(f"share {share.index} for {custodian}: {path}")
+
+
+def _initialise(setting: Setting, journal: Journal, dealing: _Dealing) -> tuple[str, bytes]:
+    # 3. The intent is on the disk before the HSM is touched: after a crash, people know what to look for.
+    people = setting.people
+    people.step("The HSM is initialised under throw-away PINs")
+    journal.append(Kind.HSM_INTENT, {"operation": "initialise-token", "label": setting.hsm.token_label})
+    pins: list[hsm.Pins] = []
+
+    def derive(hsm_random: bytes) -> hsm.Pins:
+        pins.append(dealing(hsm_random))
+        return pins[0]
+
+    info = hsm.initialise_with(setting.hsm, derive, rng=setting.rng)
+    facts: dict[str, Json] = {
+        "label": info.label,
+        "serial": info.serial,
+        "manufacturer": info.manufacturer,
+        "model": info.model,
+        "firmware": info.firmware,
+    }
+    journal.append(Kind.TOKEN_INITIALISED, facts)
+    people.tell(f"token {info.label!r}, serial {info.serial} ({info.manufacturer} {info.model})")
+    people.tell("its PINs are now the derived ones; the throw-away PINs are refused")
+    return info.serial, pins[0].user
+
+
+def _make_root(setting: Setting, journal: Journal, plan: Plan, serial: str, user_pin: bytes) -> x509.Certificate:
+    # 7.
+    people = setting.people
+    people.step("The root key is generated in the HSM")
+    with hsm.open_token(setting.hsm, serial, user_pin) as token:
+        journal.append(Kind.HSM_INTENT, {"operation": "generate-key", "label": plan.root.label})
+        key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key)
+        _record_key(setting, journal, token, key)
+        # 8.
+        people.step("The root certificate is linted, signed and verified")
+        return _sign_root(setting, journal, plan, key, serial=random_serial(token.random))
+
+
+def _record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey) -> None:
+    attributes = hsm.key_attributes(token, key)
+    digest = public_key_digest(key.public_key())
+    journal.append(
+        Kind.KEY_GENERATED,
+        key_facts(label=key.label, key_id=key.key_id, public_key_sha256=digest, attributes=attributes),
+    )
+    hsm.check_attributes(attributes)
+    setting.people.tell(f"key {key.label!r}: generated inside, cannot leave, can only sign")
+
+
+def _sign_root(setting: Setting, journal: Journal, plan: Plan, key: HsmKey, *, serial: int) -> x509.Certificate:
+    people, file = setting.people, setting.directory.root.name
+    prepared = prepare_root(plan, public_key=key.public_key(), serial=serial, now=setting.clock.now())
+    journal.append(Kind.CERTIFICATE_PREPARED, {"file": file, "tbs_sha256": prepared.tbs_digest})
+    people.tell(f"to be signed: sha256 {prepared.tbs_digest}")
+    certificate = issue(prepared, key)
+    version = openssl_verifies(certificate, [], at=certificate.not_valid_before_utc)
+    durable.write_new(setting.directory.root, certificate_pem(certificate))
+    journal.append(
+        Kind.CERTIFICATE_ISSUED, dict(certificate_facts(file, certificate)) | {"second_opinion": version or "not asked"}
+    )
+    people.tell(f"{setting.directory.root}: fingerprint {fingerprint(certificate)}")
+    people.tell(f"second opinion: {version or 'openssl is not installed'}")
+    return certificate
+
+
+def _prove_recovery(
+    setting: Setting, journal: Journal, plan: Plan, dealt: ShareSet, *, serial: str, certificate: x509.Certificate
+) -> None:
+    # 9.
+    people, commitments = setting.people, dealt.commitments
+    people.step("Each custodian reads their sheet back")
+    indexes = people.read_back(commitments, plan.shares.custodians)
+    journal.append(Kind.SHARES_READ_BACK, {"indexes": list(indexes)})
+    people.tell(f"shares {', '.join(map(str, indexes))} read back and recognised")
+    people.step(f"The HSM is unlocked anew, from {commitments.threshold} shares alone")
+    quorum = people.quorum(commitments)
+    recovered = shares.combine(quorum, commitments)
+    with hsm.open_token(setting.hsm, serial, recovered.user_pin()) as token:
+        key = token.find(label=plan.root.label)
+        if key.public_key() != certificate.public_key():
+            raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
+    used = [share.index for share in quorum]
+    journal.append(Kind.QUORUM_UNLOCKED, {"indexes": list(used), "token": serial})
+    people.tell(f"shares {', '.join(map(str, used))} unlocked it, and it holds the root's key")
+
+
+def words_keeper(path: Path) -> Callable[[ShareSet], None]:
+    """Return what a rehearsal gives as ``keep_shares``: writes the words to a private file."""
+    return functools.partial(_keep, path)
+
+
+def _keep(path: Path, dealt: ShareSet) -> None:
+    shares.write_words_file(path, dealt.shares)

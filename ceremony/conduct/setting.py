@@ -1,0 +1,54 @@
+"""What an act takes place with: directory, HSM, people, clock; and whether the host is fit for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ceremony import host
+from ceremony.conduct.directory import CeremonyDirectory
+from ceremony.hsm import HsmSettings
+from ceremony.records import Mode
+from ceremony.terminal import People
+from shared.clock import Clock
+from shared.errors import PolicyDenied
+
+Rng = Callable[[int], bytes]
+"""Returns the asked number of random bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What an act takes place with."""
+
+    directory: CeremonyDirectory
+    hsm: HsmSettings
+    people: People
+    clock: Clock
+    rng: Rng
+    mode: Mode
+
+
+def check_host(setting: Setting) -> tuple[host.HostFinding, ...]:
+    """Harden this process, look at the host, tell every finding; outside a rehearsal a breach ends the act.
+
+    Raises:
+        PolicyDenied: ``host.not-fit``.
+    """
+    people = setting.people
+    people.step("The host is checked")
+    host.harden_process()
+    findings = host.check_host(clock=setting.clock)
+    for finding in findings:
+        people.tell(f"{finding.status.value:7} {finding.check.value}: {finding.detail}")
+    breaches = host.breaches(findings)
+    if breaches and setting.mode is Mode.REAL:
+        named = ", ".join(finding.check.value for finding in breaches)
+        raise PolicyDenied(
+            "host.not-fit",
+            f"this host is not fit for a ceremony: {named}",
+            hint="mend it, or practise with `ceremony rehearse`",
+        )
+    if breaches:
+        people.tell("(rehearsal: in a real ceremony each fail or unknown ends the act here)")
+    return findings

@@ -1,0 +1,113 @@
+"""What the transcript says: the kinds of record and the facts in each, in one place for writer and verifier.
+
+Invariant: the facts of a certificate are computed from its bytes by one function, for the record on the day
+and for whoever compares years later. Nothing here is secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+from collections.abc import Mapping
+from enum import StrEnum
+from importlib import metadata
+
+from cryptography import x509
+
+from ceremony.transcript import GENESIS, Json
+from shared.clock import rfc3339
+from shared.keys import certificate_key, describe, fingerprint, public_key_digest
+from shared.names import format_name
+from shared.pem import certificate_der
+
+Facts = Mapping[str, Json]
+
+FORMAT = 1
+_TOOLS = ("coldroot", "cryptography", "python-pkcs11", "shamir-mnemonic")
+
+
+class Act(StrEnum):
+    """What a ceremony does from opening to closing the transcript."""
+
+    ROOT = "root"
+    INTERMEDIATE = "intermediate"
+
+
+class Mode(StrEnum):
+    """Whether it counts. A rehearsal may run on a networked host and write the shares' words to a file."""
+
+    REHEARSAL = "rehearsal"
+    REAL = "real"
+
+
+class Kind(StrEnum):
+    """The kinds of record. The genesis opens the root act; every later act has an opening of its own."""
+
+    GENESIS = GENESIS
+    ACT_OPENED = "act-opened"
+    HOST_CHECKED = "host-checked"
+    ENTROPY_MIXED = "entropy-mixed"
+    HSM_INTENT = "hsm-intent"
+    TOKEN_INITIALISED = "token-initialised"  # noqa: S105 (an HSM's token)
+    KEY_GENERATED = "key-generated"
+    CERTIFICATE_PREPARED = "certificate-prepared"
+    CERTIFICATE_ISSUED = "certificate-issued"
+    SHARES_DEALT = "shares-dealt"
+    SHEET_WRITTEN = "sheet-written"
+    SHARES_READ_BACK = "shares-read-back"
+    QUORUM_UNLOCKED = "quorum-unlocked"
+    REQUEST_ACCEPTED = "request-accepted"
+    DIGEST_CONFIRMED = "digest-confirmed"
+    REPLY_WRITTEN = "reply-written"
+    ACT_FAILED = "act-failed"
+    ACT_CLOSED = "act-closed"
+
+
+OPENINGS = frozenset({Kind.GENESIS, Kind.ACT_OPENED})
+
+
+def opening(act: Act, mode: Mode, *, plan_digest: bytes, title: str) -> Facts:
+    """Return the facts of an act's first record: what is done, by which plan and which tool."""
+    tools: dict[str, Json] = {name: metadata.version(name) for name in _TOOLS}
+    return {
+        "format": FORMAT,
+        "act": act.value,
+        "mode": mode.value,
+        "plan": plan_digest.hex(),
+        "title": title,
+        "tools": tools | {"python": platform.python_version()},
+    }
+
+
+def certificate_facts(file: str, certificate: x509.Certificate) -> Facts:
+    """Return what is recorded of a certificate, all of it computed from its bytes.
+
+    Args:
+        file: its name in the ceremony's directory.
+        certificate: the certificate.
+    """
+    key = certificate_key(certificate)
+    return {
+        "file": file,
+        "subject": format_name(certificate.subject),
+        "issuer": format_name(certificate.issuer),
+        "serial": f"{certificate.serial_number:x}",
+        "not_before": rfc3339(certificate.not_valid_before_utc),
+        "not_after": rfc3339(certificate.not_valid_after_utc),
+        "key": describe(key),
+        "public_key_sha256": public_key_digest(key),
+        "tbs_sha256": hashlib.sha256(certificate.tbs_certificate_bytes).hexdigest(),
+        "sha256": fingerprint(certificate),
+        "der": base64.b64encode(certificate_der(certificate)).decode("ascii"),
+    }
+
+
+def key_facts(*, label: str, key_id: bytes, public_key_sha256: str, attributes: Mapping[str, bool | str]) -> Facts:
+    """Return what is recorded of the key that was generated in the HSM, as the HSM reports it."""
+    return {
+        "label": label,
+        "id": key_id.hex(),
+        "public_key_sha256": public_key_sha256,
+        "attributes": dict(attributes),
+    }

@@ -1,0 +1,335 @@
+"""Verifying a finished ceremony, by somebody who was not there: no HSM, no shares, no network.
+
+What is checked, in this order; the numbers return in the code:
+
+1. the transcript is one unbroken chain (and ends with the head that the witnesses copied, when it is given);
+2. every act was opened and closed, the root first;
+3. every act followed the plan that lies here, byte for byte;
+4. the root's key was generated in the HSM, cannot leave it and can only sign;
+5. the root is self-signed, has the plan's subject, key and validity, passes lint, and is what was recorded:
+   the TBSCertificate that was linted before the signature is the one that was signed;
+6. each intermediate was asked for by whoever held its key, is signed by this root, and as 5;
+7. the shares are as many as planned, every quorum was proven, each sheet was written and read back, and a
+   quorum unlocked the HSM again;
+8. a second implementation (openssl, where installed) accepts the chains;
+9. the files that lie here and are recorded by digest are unchanged.
+
+A claim that does not hold raises; nothing after it is checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from ceremony.hsm import check_attributes
+from ceremony.plan import IntermediatePlan, Plan, end_of_validity, load_plan
+from ceremony.records import OPENINGS, Act, Kind, Mode, certificate_facts
+from ceremony.second_opinion import openssl_verifies
+from ceremony.shares import commitments_from_json
+from ceremony.transcript import Record, verify_chain
+from shared import durable
+from shared.crossing.words import digest_words
+from shared.errors import RequestRejected
+from shared.issue import Issuer, clip_to_issuer, verify_signature
+from shared.keys import certificate_key, kind_of
+from shared.lint import lint_certificate
+from shared.lint.rules import Context
+from shared.pem import load_certificate
+from shared.profile import Profile
+
+TRANSCRIPT_LIMIT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One statement that holds, with what shows it."""
+
+    code: str
+    text: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """All claims of a ceremony that verified."""
+
+    claims: tuple[Claim, ...]
+    mode: Mode
+    head: bytes
+    """SHA-256 of the last record."""
+
+
+def verify(directory: Path, *, expected_head: bytes | None = None, report: Callable[[Claim], None]) -> Verdict:
+    """Verify the ceremony in a directory.
+
+    Args:
+        directory: where plan, transcript and certificates lie.
+        expected_head: the head digest from the witnesses' paper; without it, a transcript that was cut at the
+            end of an act still verifies.
+        report: called with each claim as soon as it holds.
+
+    Raises:
+        RequestRejected: ``verify.*`` naming the claim that does not hold, or ``transcript.*``, ``plan.*``,
+            ``file.*`` for what cannot even be read.
+        PolicyDenied, Fatal: from the checks that were repeated.
+    """
+    data = durable.read_file(directory / "transcript.jsonl", limit=TRANSCRIPT_LIMIT_BYTES)
+    records = verify_chain(data, expected_head=expected_head)
+    claims: list[Claim] = []
+    evidence = _Evidence(directory=directory, records=records, head=records[-1].digest)
+    for check in (_chain(expected_head), _acts, _plan, _key, _root, _intermediates, _shares, _second, _files):
+        for claim in check(evidence):
+            claims.append(claim)
+            report(claim)
+    return Verdict(claims=tuple(claims), mode=evidence.mode, head=evidence.head)
+
+
+class _Evidence:
+    """The records, the plan and the files, read once."""
+
+    def __init__(self, *, directory: Path, records: Sequence[Record], head: bytes) -> None:
+        self.directory = directory
+        self.records = records
+        self.head = head
+
+    def of(self, kind: Kind) -> list[Record]:
+        return [record for record in self.records if record.kind == kind]
+
+    def only(self, kind: Kind) -> Record:
+        found = self.of(kind)
+        if len(found) != 1:
+            raise _false(kind, f"{len(found)} records of this kind, one is wanted")
+        return found[0]
+
+    @property
+    def mode(self) -> Mode:
+        return Mode(_text(self.records[0].body, "mode"))
+
+    @property
+    def plan(self) -> Plan:
+        return load_plan(durable.read_file(self.directory / "plan.toml"))
+
+    def certificate(self, stem: str) -> x509.Certificate:
+        return load_certificate(durable.read_file(self.directory / f"{stem}.crt"), what=f"{stem}.crt")
+
+    def issued(self) -> list[tuple[IntermediatePlan, x509.Certificate, Record]]:
+        plan = self.plan
+        found = []
+        for record in self.of(Kind.CERTIFICATE_ISSUED)[1:]:
+            certificate = self.certificate(_text(record.body, "file").removesuffix(".crt"))
+            found.append((plan.intermediate_for(certificate.subject), certificate, record))
+        return found
+
+
+_Check = Callable[[_Evidence], Iterator[Claim]]
+
+
+def _chain(expected_head: bytes | None) -> _Check:
+    # 1.
+    def check(evidence: _Evidence) -> Iterator[Claim]:
+        known = "equal to the one given" if expected_head is not None else "compare it with the witnesses' paper"
+        yield Claim(
+            code="transcript.chain",
+            text=f"the transcript is one unbroken chain of {len(evidence.records)} records",
+            evidence=f"head {' '.join(digest_words(evidence.head)[:4])} … ({known})",
+        )
+
+    return check
+
+
+def _acts(evidence: _Evidence) -> Iterator[Claim]:
+    # 2.
+    inside: str | None = None
+    names: list[str] = []
+    for record in evidence.records:
+        if record.kind in OPENINGS:
+            if inside is not None:
+                raise _false("acts.order", f"record {record.seq} opens an act inside another")
+            inside = _text(record.body, "act")
+            names.append(inside)
+            if _text(record.body, "mode") != evidence.mode:
+                raise _false("acts.mode", f"record {record.seq} mixes rehearsal and real ceremony")
+        elif inside is None:
+            raise _false("acts.order", f"record {record.seq} stands outside any act")
+        elif record.kind in {Kind.ACT_CLOSED, Kind.ACT_FAILED}:
+            inside = None
+    if inside is not None:
+        raise _false("acts.closed", f"the act {inside!r} was never closed")
+    if names[:1] != [Act.ROOT] or names.count(Act.ROOT) != 1:
+        raise _false("acts.order", "the root act is not the first, or not the only one of its kind")
+    failed = len(evidence.of(Kind.ACT_FAILED))
+    note = f", {failed} of them failed and said so" if failed else ""
+    yield Claim(code="acts", text=f"{len(names)} acts were opened and closed in order{note}", evidence=", ".join(names))
+
+
+def _plan(evidence: _Evidence) -> Iterator[Claim]:
+    # 3.
+    plan = evidence.plan
+    for record in (each for each in evidence.records if each.kind in OPENINGS):
+        if _text(record.body, "plan") != plan.digest.hex():
+            raise _false("plan.digest", f"record {record.seq} followed another plan than plan.toml")
+    yield Claim(
+        code="plan", text=f"every act followed plan.toml ({plan.title!r})", evidence=f"sha256 {plan.digest.hex()}"
+    )
+
+
+def _key(evidence: _Evidence) -> Iterator[Claim]:
+    # 4.
+    generated = evidence.only(Kind.KEY_GENERATED)
+    attributes = generated.body.get("attributes")
+    if not isinstance(attributes, dict):
+        raise _false("key.attributes", "no attributes were recorded")
+    check_attributes({name: value for name, value in attributes.items() if isinstance(value, bool | str)})
+    if _text(generated.body, "public_key_sha256") != _text(_root_record(evidence).body, "public_key_sha256"):
+        raise _false("key.root", "the root certifies another key than the one generated in the HSM")
+    yield Claim(
+        code="key",
+        text="the root's key was generated in the HSM, cannot leave it and can only sign",
+        evidence=f"attributes in record {generated.seq}",
+    )
+
+
+def _root(evidence: _Evidence) -> Iterator[Claim]:
+    # 5.
+    plan, root = evidence.plan, evidence.certificate("root")
+    record = _root_record(evidence)
+    _same_as_recorded(evidence, "root.crt", root, record)
+    if root.subject != plan.root.subject or kind_of(certificate_key(root)) is not plan.root.key:
+        raise _false("root.plan", "root.crt has another subject or kind of key than planned")
+    if root.not_valid_after_utc != end_of_validity(root.not_valid_before_utc, plan.root.years):
+        raise _false("root.validity", "root.crt is valid for another time than planned")
+    verify_signature(root, certificate_key(root))
+    _lint("root.crt", root, plan.root.profile(), None)
+    yield Claim(
+        code="root",
+        text=f"root.crt is self-signed, as planned and as linted: {_text(record.body, 'subject')}",
+        evidence=f"sha256 {_text(record.body, 'sha256')}, record {record.seq}",
+    )
+
+
+def _intermediates(evidence: _Evidence) -> Iterator[Claim]:
+    # 6.
+    root = evidence.certificate("root")
+    requested = {_text(each.body, "public_key_sha256"): each for each in evidence.of(Kind.REQUEST_ACCEPTED)}
+    for planned, certificate, record in evidence.issued():
+        file = _text(record.body, "file")
+        if file != f"{planned.file}.crt":
+            raise _false("intermediate.file", f"{file} is not where the plan puts this intermediate")
+        _same_as_recorded(evidence, file, certificate, record)
+        request = requested.get(_text(record.body, "public_key_sha256"))
+        if request is None or request.seq > record.seq:
+            raise _false("intermediate.request", f"nobody proved possession of the key in {file}")
+        end = clip_to_issuer(
+            end_of_validity(certificate.not_valid_before_utc, planned.years), Issuer.from_certificate(root)
+        )
+        if certificate.not_valid_after_utc != end:
+            raise _false("intermediate.validity", f"{file} is valid for another time than planned")
+        verify_signature(certificate, certificate_key(root))
+        _lint(file, certificate, planned.profile(), root)
+        yield Claim(
+            code="intermediate",
+            text=f"{file} is signed by this root, as planned, requested and linted: {_text(record.body, 'subject')}",
+            evidence=f"sha256 {_text(record.body, 'sha256')}, record {record.seq}",
+        )
+
+
+def _shares(evidence: _Evidence) -> Iterator[Claim]:
+    # 7.
+    plan = evidence.plan
+    dealt = evidence.only(Kind.SHARES_DEALT)
+    facts = dict(dealt.body)
+    proven = facts.pop("quorums_proven", None)
+    commitments = commitments_from_json(facts)
+    if (commitments.threshold, commitments.count) != (plan.shares.threshold, len(plan.shares.custodians)):
+        raise _false("shares.plan", "the shares are not as many as planned")
+    if proven != math.comb(commitments.count, commitments.threshold):
+        raise _false("shares.proven", "not every quorum was proven")
+    sheets = {(each.body.get("index"), each.body.get("custodian")) for each in evidence.of(Kind.SHEET_WRITTEN)}
+    if sheets != set(enumerate(plan.shares.custodians, start=1)):
+        raise _false("shares.sheets", "not every custodian has a sheet of their own")
+    if evidence.only(Kind.SHARES_READ_BACK).body.get("indexes") != list(range(1, commitments.count + 1)):
+        raise _false("shares.read-back", "not every sheet was read back")
+    unlocked = evidence.of(Kind.QUORUM_UNLOCKED)
+    for record in unlocked:
+        indexes = record.body.get("indexes")
+        if record.seq < dealt.seq or not isinstance(indexes, list) or len(indexes) < commitments.threshold:
+            raise _false("shares.quorum", f"record {record.seq} unlocked the HSM without a quorum")
+    if len(unlocked) < 1 + len(evidence.of(Kind.CERTIFICATE_ISSUED)[1:]):
+        raise _false("shares.quorum", "the HSM signed without having been unlocked by a quorum")
+    yield Claim(
+        code="shares",
+        text=f"{commitments.threshold} of {commitments.count} shares unlock the HSM: {proven} quorums proven, "
+        f"every sheet read back, unlocked {len(unlocked)} times",
+        evidence=f"set {commitments.set_id}, record {dealt.seq}",
+    )
+
+
+def _second(evidence: _Evidence) -> Iterator[Claim]:
+    # 8.
+    root = evidence.certificate("root")
+    below = [certificate for _, certificate, _ in evidence.issued()]
+    version = openssl_verifies(root, below, at=max(each.not_valid_before_utc for each in (root, *below)))
+    if version is not None:
+        yield Claim(
+            code="second-opinion",
+            text=f"a second implementation accepts root.crt and {len(below)} intermediates",
+            evidence=version,
+        )
+
+
+def _files(evidence: _Evidence) -> Iterator[Claim]:
+    # 9.
+    checked = []
+    for record in evidence.of(Kind.SHEET_WRITTEN):
+        path = evidence.directory / _text(record.body, "file")
+        if path.exists():
+            if hashlib.sha256(durable.read_file(path)).hexdigest() != _text(record.body, "sha256"):
+                raise _false("files.sheet", f"{path} is not the sheet that was written")
+            checked.append(path.name)
+    if checked:
+        yield Claim(
+            code="sheets",
+            text=f"{len(checked)} share sheets still lie here, unchanged; after a real ceremony none may",
+            evidence=", ".join(checked),
+        )
+
+
+def _root_record(evidence: _Evidence) -> Record:
+    found = evidence.of(Kind.CERTIFICATE_ISSUED)
+    if not found or _text(found[0].body, "file") != "root.crt":
+        raise _false("root.recorded", "the first certificate recorded is not root.crt")
+    return found[0]
+
+
+def _same_as_recorded(evidence: _Evidence, file: str, certificate: x509.Certificate, record: Record) -> None:
+    facts = certificate_facts(file, certificate)
+    for name, value in facts.items():
+        if record.body.get(name) != value:
+            raise _false("certificate.recorded", f"{file}: its {name} is not the one in record {record.seq}")
+    prepared = [each for each in evidence.of(Kind.CERTIFICATE_PREPARED) if each.body.get("file") == file]
+    if not any(each.seq < record.seq and each.body.get("tbs_sha256") == facts["tbs_sha256"] for each in prepared):
+        raise _false("certificate.prepared", f"{file}: what was signed is not what was linted")
+
+
+def _lint(file: str, certificate: x509.Certificate, profile: Profile, root: x509.Certificate | None) -> None:
+    issuer = root or certificate
+    context = Context(profile=profile, issuer_name=issuer.subject, issuer_key=certificate_key(issuer), issuer=root)
+    for finding in lint_certificate(certificate, context):
+        raise _false("certificate.lint", f"{file}: {finding.message} ({finding.citation})")
+
+
+def _text(body: Mapping[str, object], key: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str):
+        raise _false("record.malformed", f"a record lacks its {key}")
+    return value
+
+
+def _false(claim: str, why: str) -> RequestRejected:
+    return RequestRejected(f"verify.{claim}", f"this ceremony does not verify: {why}")
