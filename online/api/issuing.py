@@ -1,0 +1,97 @@
+"""The endpoints that issue, and the one that revokes. They translate; the authority decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from online.api.messages import Request, Response, json_response
+from online.api.service import Service
+from online.api.wire import read_rekey, read_revoke, read_sign
+from online.authority import PeerCertificate, RenewToken
+from online.hierarchy import Chain
+from shared.errors import RequestRejected
+from shared.pem import chain_pem
+
+
+async def sign(service: Service, request: Request, argument: str) -> Response:
+    """Answer ``POST /sign``: a leaf for a token.
+
+    Raises:
+        ColdrootError: ``wire.*``, or what ``Authority.sign`` raises.
+    """
+    del argument
+    wanted = read_sign(request.body)
+    chain = await service.authority.sign(
+        wanted.csr, wanted.token, not_before=wanted.not_before, not_after=wanted.not_after
+    )
+    return _issued(service, chain)
+
+
+async def renew(service: Service, request: Request, argument: str) -> Response:
+    """Answer ``POST /renew``: the peer's own certificate again, by mTLS or by a token of the certificate's key.
+
+    The body means nothing and is not looked at. A client certificate goes before a token, as in step-ca.
+
+    Raises:
+        ColdrootError: ``wire.missing-certificate``, or what ``Authority.renew`` raises.
+    """
+    del argument
+    if request.peer is not None:
+        return _issued(service, await service.authority.renew(PeerCertificate(certificate=request.peer)))
+    token = _bearer(request.headers)
+    if token is None:
+        raise _missing_certificate()
+    return _issued(service, await service.authority.renew(RenewToken(text=token)))
+
+
+async def rekey(service: Service, request: Request, argument: str) -> Response:
+    """Answer ``POST /rekey``: the peer's certificate for another key, by mTLS only.
+
+    Raises:
+        ColdrootError: ``wire.*``, or what ``Authority.rekey`` raises.
+    """
+    del argument
+    if request.peer is None:
+        raise _missing_certificate()
+    csr = read_rekey(request.body)
+    return _issued(service, await service.authority.rekey(PeerCertificate(certificate=request.peer), csr))
+
+
+async def revoke(service: Service, request: Request, argument: str) -> Response:
+    """Answer ``POST /revoke``: by a revocation token, or by the certificate itself.
+
+    Raises:
+        ColdrootError: ``wire.*``, or what ``Authority.revoke`` raises.
+    """
+    del argument
+    wanted = read_revoke(request.body)
+    if wanted.token is None and request.peer is None:
+        raise RequestRejected("wire.missing-proof", "missing ott or client certificate")
+    await service.authority.revoke(
+        serial=wanted.serial,
+        token=wanted.token,
+        peer=PeerCertificate(certificate=request.peer) if request.peer is not None else None,
+        reason_code=wanted.reason_code,
+        reason=wanted.reason,
+    )
+    return json_response(200, {"status": "ok"}, note=f"serial={wanted.serial}")
+
+
+def _issued(service: Service, chain: Chain) -> Response:
+    """Answer with a leaf: ``ca`` is its issuer, ``certChain`` leads from the leaf up to, but without, the root."""
+    written = chain_pem(chain)
+    return json_response(
+        201,
+        {"crt": written[0], "ca": written[1], "certChain": written, "tlsOptions": service.tls.to_json()},
+        note=f"serial={chain[0].serial_number}",
+    )
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    # RFC 9110 §11.1: the scheme's case does not matter (step-ca insists on it).
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _missing_certificate() -> RequestRejected:
+    return RequestRejected("wire.missing-certificate", "missing client certificate")

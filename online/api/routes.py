@@ -1,0 +1,137 @@
+"""From a request to a response: identification, routing, and the last net under every handler.
+
+Every path exists with and without the prefix ``/1.0``. A path is compared as it was sent: nothing is decoded,
+folded or tidied first, so there is no second spelling of a path for a filter in front to miss. Every answer
+is JSON (or PEM where a file was asked for), errors included: the step CLI cannot read anything else.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+
+from online.api import issuing, public
+from online.api.errors import EdgeError, edge_response, error_response, internal_response, unavailable_response
+from online.api.messages import Request, Response
+from online.api.service import Service
+from shared.errors import ColdrootError, Fatal, Unsupported
+
+Endpoint = Callable[[Service, Request, str], Awaitable[Response]]
+
+_VERSION_PREFIX = "/1.0"
+_READ = ("GET", "HEAD")
+_WRITE = ("POST",)
+_PLAIN: Mapping[str, tuple[tuple[str, ...], Endpoint]] = MappingProxyType(
+    {
+        "/health": (_READ, public.health),
+        "/version": (_READ, public.version),
+        "/roots": (_READ, public.roots),
+        "/roots.pem": (_READ, public.roots_pem),
+        "/intermediates": (_READ, public.intermediates),
+        "/intermediates.pem": (_READ, public.intermediates_pem),
+        "/federation": (_READ, public.federation),
+        "/provisioners": (_READ, public.provisioners),
+        "/sign": (_WRITE, issuing.sign),
+        "/renew": (_WRITE, issuing.renew),
+        "/re-sign": (_WRITE, issuing.renew),
+        "/rekey": (_WRITE, issuing.rekey),
+        "/revoke": (_WRITE, issuing.revoke),
+    }
+)
+# One path segment is the argument.
+_WITH_ARGUMENT: tuple[tuple[re.Pattern[str], tuple[str, ...], Endpoint], ...] = (
+    (re.compile(r"/root/([^/]{1,200})"), _READ, public.root),
+    (re.compile(r"/provisioners/([^/]{1,600})/encrypted-key"), _READ, public.encrypted_key),
+)
+# Parts of step-ca's interface that this node does not have: 501 tells a client not to look for a typing error.
+_ABSENT = re.compile(r"/(?:ssh|acme|scep|admin|2\.0/acme)/.+|/(?:crl|sign-ssh|1\.0/ssh/.+)")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}", re.ASCII)
+# A page in a browser may send these three without asking (CORS "simple requests").
+_NEVER_JSON = frozenset({"text/plain", "multipart/form-data"})
+_FORM = "application/x-www-form-urlencoded"
+_FROM_A_PAGE = ("origin", "sec-fetch-site")
+
+
+class Api:
+    """The server-neutral handler: one call a request, no exception comes out."""
+
+    def __init__(self, service: Service, *, trace_header: str) -> None:
+        """Take a node into service.
+
+        Args:
+            service: the node.
+            trace_header: a header whose value identifies a request that has no ``X-Request-Id``.
+        """
+        self._service = service
+        self._id_headers = ("x-request-id", trace_header.lower())
+        self._stopped: Fatal | None = None
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request.
+
+        A signature that came out wrong (``Fatal``, ``issue.*``) stops all issuing until the process is started
+        again: whatever caused it must be looked at by a person first. Reading and revoking go on.
+        """
+        try:
+            return await self._answer(request)
+        except EdgeError as error:
+            return edge_response(error)
+        except ColdrootError as error:
+            if isinstance(error, Fatal) and error.code.startswith("issue."):
+                self._stopped = error
+            return error_response(error)
+        except Exception as error:  # noqa: BLE001 (the last net: one request's bad luck must not end the worker)
+            return internal_response(error)
+
+    def request_id(self, headers: Mapping[str, str]) -> str:
+        """Return the identifier of a request: the caller's when it is plain and short, else a new one.
+
+        Args:
+            headers: names in lower case.
+        """
+        for name in self._id_headers:
+            given = headers.get(name, "")
+            if _REQUEST_ID.fullmatch(given):
+                return given
+        return str(uuid.uuid4())
+
+    async def _answer(self, request: Request) -> Response:
+        methods, endpoint, argument = _route(request.path)
+        if request.method not in methods:
+            raise EdgeError(405, "The method is not allowed for this path.", headers={"Allow": ", ".join(methods)})
+        if methods is _WRITE:
+            _check_origin(request.headers)
+            if self._stopped is not None and endpoint is not issuing.revoke:
+                return unavailable_response(f"issuing has stopped after {self._stopped.code}")
+        elif self._stopped is not None and endpoint is public.health:
+            return unavailable_response(f"issuing has stopped after {self._stopped.code}")
+        return await endpoint(self._service, request, argument)
+
+
+def _route(path: str) -> tuple[tuple[str, ...], Endpoint, str]:
+    short = path.removeprefix(_VERSION_PREFIX) if path.startswith(f"{_VERSION_PREFIX}/") else path
+    plain = _PLAIN.get(short)
+    if plain is not None:
+        return *plain, ""
+    for pattern, methods, endpoint in _WITH_ARGUMENT:
+        match = pattern.fullmatch(short)
+        if match is not None:
+            return methods, endpoint, match[1]
+    if _ABSENT.fullmatch(path):
+        raise Unsupported("http.absent", "this part of step-ca's interface is not served")
+    raise EdgeError(404, "The requested resource could not be found.")
+
+
+def _check_origin(headers: Mapping[str, str]) -> None:
+    """Refuse what a page in somebody's browser could send to the node without the browser asking first.
+
+    step's own clients send JSON or no type at all; ``curl -d`` sends a form's type, which therefore passes
+    unless a browser says that it is one.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    from_a_page = any(name in headers for name in _FROM_A_PAGE)
+    if kind in _NEVER_JSON or (from_a_page and kind == _FORM):
+        raise EdgeError(415, "The content type must be application/json.")

@@ -1,0 +1,61 @@
+"""What the endpoints need from the node, as they see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptography import x509
+
+from online.authority import PeerCertificate, RenewToken
+from online.config import TlsSettings
+from online.hierarchy import Chain, Hierarchy
+from online.provisioners.registry import Registry
+
+
+class Issuing(Protocol):
+    """The operations of ``online.authority.Authority``; its docstrings say what each raises."""
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        """The certificates that the node publishes."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """The provisioners that the node publishes."""
+        ...
+
+    async def sign(
+        self, csr: x509.CertificateSigningRequest, token: str, *, not_before: str = "", not_after: str = ""
+    ) -> Chain:
+        """Issue a leaf to whoever holds a provisioner's token."""
+        ...
+
+    async def renew(self, proof: PeerCertificate | RenewToken) -> Chain:
+        """Issue the successor of a leaf, for the same key."""
+        ...
+
+    async def rekey(self, peer: PeerCertificate, csr: x509.CertificateSigningRequest) -> Chain:
+        """Issue the successor of a leaf, for another key."""
+        ...
+
+    async def revoke(
+        self, *, serial: int, token: str | None, peer: PeerCertificate | None, reason_code: int, reason: str
+    ) -> None:
+        """Revoke a certificate."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when the node could issue now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The node behind the endpoints."""
+
+    authority: Issuing
+    tls: TlsSettings
+    """Told to clients in each reply that has a certificate."""
+    version: str
