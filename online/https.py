@@ -168,19 +168,19 @@ def exchange(
             f"{url} shows a certificate that is not trusted: {printable(error.verify_message)}",
             hint="check the address and the root; online bootstrap fetches the root of a CA by its fingerprint",
         ) from None
-    except ssl.SSLError as error:
-        raise _tls_failure(url, error) from None
     except TimeoutError:
         raise PeerFailed("ca.unreachable", f"{url} did not answer in time") from None
     except socket.gaierror:
         raise PeerFailed("ca.unreachable", f"the name {url.host} cannot be resolved") from None
-    except (http.client.HTTPException, ConnectionResetError, BrokenPipeError):
+    except (http.client.HTTPException, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
         # A server that refuses the client's certificate may hang up before its alert can be read.
         raise PeerFailed(
             "ca.broken-answer",
             f"{url} broke the connection off, or does not speak HTTP",
             hint="perhaps it refuses the client's certificate: see the CA's log" if shows_certificate else None,
         ) from None
+    except ssl.SSLError as error:
+        raise _tls_failure(url, error) from None
     except OSError as error:
         raise PeerFailed(
             "ca.unreachable",

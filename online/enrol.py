@@ -1,0 +1,163 @@
+"""Getting a new certificate: a key, a request for it that fits the token, and an answer that was checked.
+
+Invariants: what a token says is used before its verification only to build the request and to find the CA: the CA
+verifies it; no certificate is handed on that is not for our key and under the trusted root.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+
+from online.client import Chain
+from online.home import parse_fingerprint
+from online.https import CaUrl, parse_ca_url
+from online.jose import jws
+from online.renewal.check import check_issued
+from online.trust import TokenHint, Trust
+from shared import names
+from shared.errors import RequestRejected
+from shared.keys import LEAST_RSA_BITS, KeyKind, PrivateKey, csr_key, generate, kind_of, signature_hash
+
+_CURVES = {"P-256": KeyKind.EC_P256, "P-384": KeyKind.EC_P384, "P-521": KeyKind.EC_P521}
+_ORIGIN = re.compile(r"(https://[^/]+)/.*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyChoice:
+    """The kind of key to make."""
+
+    kind: KeyKind = KeyKind.EC_P256
+    rsa_bits: int = LEAST_RSA_BITS
+
+    def generate(self) -> PrivateKey:
+        """Make a key."""
+        return generate(self.kind, rsa_bits=self.rsa_bits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFacts:
+    """What an unverified one-time token says."""
+
+    subject: str
+    sans: tuple[str, ...]
+    hint: TokenHint
+
+
+def choose_key(kty: str, curve: str | None, size: int | None) -> KeyChoice:
+    """Read ``--kty``, ``--curve`` and ``--size`` as step means them.
+
+    Args:
+        kty: ``EC``, ``RSA`` or ``OKP``.
+        curve: for EC ``P-256`` (the default), ``P-384`` or ``P-521``; for OKP ``Ed25519``.
+        size: bits of an RSA modulus, 2048 by default.
+
+    Raises:
+        RequestRejected: ``key.choice`` for a combination that makes no sense.
+    """
+    if size is not None and kty != "RSA":
+        raise RequestRejected("key.choice", f"--size is for RSA keys, not for {kty}")
+    if kty == "RSA" and curve is None:
+        return KeyChoice(kind=KeyKind.RSA, rsa_bits=LEAST_RSA_BITS if size is None else size)
+    if kty == "OKP" and curve in {None, "Ed25519"}:
+        return KeyChoice(kind=KeyKind.ED25519)
+    if kty == "EC" and (curve or "P-256") in _CURVES:
+        return KeyChoice(kind=_CURVES[curve or "P-256"])
+    raise RequestRejected("key.choice", f"--curve {curve} does not go with --kty {kty}")
+
+
+def read_token(token: str) -> TokenFacts:
+    """Read what a one-time token says, without verifying it.
+
+    Raises:
+        Unauthenticated: ``token.*`` when it is no well-formed token.
+    """
+    claims = jws.split_unverified(token).claims
+    subject, sans, root, audience = (claims.get(each) for each in ("sub", "sans", "sha", "aud"))
+    if isinstance(audience, list) and len(audience) == 1:
+        audience = audience[0]
+    if not isinstance(subject, str) or not subject:
+        raise RequestRejected("token.subject", "the token names no subject")
+    listed = tuple(each for each in sans if isinstance(each, str)) if isinstance(sans, list) else ()
+    return TokenFacts(
+        subject=subject,
+        sans=listed or (subject,),
+        hint=TokenHint(
+            url=_origin(audience) if isinstance(audience, str) else None,
+            fingerprint=parse_fingerprint(root, what="the token's root") if isinstance(root, str) else None,
+        ),
+    )
+
+
+def make_csr(key: PrivateKey, subject: str, sans: Sequence[str]) -> x509.CertificateSigningRequest:
+    """Make a request for a key and names.
+
+    Args:
+        key: signs the request.
+        subject: the common name.
+        sans: the alternative names, of any kind.
+
+    Raises:
+        RequestRejected: ``name.*``.
+    """
+    builder = x509.CertificateSigningRequestBuilder(names.subject(common=subject))
+    alternative = x509.SubjectAlternativeName(names.parse_sans(sans).general_names())
+    return builder.add_extension(alternative, critical=False).sign(key, signature_hash(kind_of(key)))
+
+
+def csr_names(csr: x509.CertificateSigningRequest) -> tuple[str, tuple[str, ...]]:
+    """Return the subject and the alternative names that a request asks for.
+
+    Raises:
+        RequestRejected: ``csr.no-name`` or ``name.*``.
+    """
+    try:
+        sans = names.sans_of(csr.extensions).texts()
+    except (ValueError, x509.DuplicateExtension):
+        raise RequestRejected("csr.malformed", "an extension of the request cannot be read") from None
+    subject = names.common_name_of(csr.subject) or (sans[0] if sans else "")
+    if not subject:
+        raise RequestRejected("csr.no-name", "the request names nobody")
+    return subject, sans or (subject,)
+
+
+def certify(
+    trust: Trust,
+    csr: x509.CertificateSigningRequest,
+    token: str,
+    *,
+    not_before: str,
+    not_after: str,
+    now: datetime,
+) -> Chain:
+    """Have a request signed and check the answer.
+
+    Args:
+        trust: the CA.
+        csr: the request.
+        token: for its names.
+        not_before: as ``Client.sign`` takes it.
+        not_after: as ``Client.sign`` takes it.
+        now: aware UTC.
+
+    Raises:
+        Unauthenticated: the token does not hold.
+        PolicyDenied: the CA does not allow names or times.
+        PeerFailed: ``issued.other-key``, ``trust.chain`` or ``ca.*``.
+    """
+    key = csr_key(csr)
+    chain = trust.client().sign(csr, token, not_before=not_before, not_after=not_after)
+    check_issued(chain, key, trust.roots, now=now)
+    return chain
+
+
+def _origin(audience: str) -> CaUrl | None:
+    match = _ORIGIN.fullmatch(audience)
+    try:
+        return parse_ca_url(match[1]) if match else None
+    except RequestRejected:
+        return None

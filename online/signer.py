@@ -1,0 +1,111 @@
+"""A provisioner's signing key on the operator's side: found, and unlocked with its password.
+
+Invariants: the encrypted key comes from the CA or from its ca.json, never from anywhere else; the key that comes
+out is the one whose identifier the CA published, or it is refused; nothing is cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from online.client import Client
+from online.config import Config
+from online.jose import jwe
+from online.jose.jwk import PrivateJwk, parse_private_jwk
+from shared.errors import NotFound, RequestRejected
+from shared.names import printable
+from shared.terminal import SecretCallback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """Who mints a token."""
+
+    name: str
+    """The provisioner's name: the token's issuer."""
+    key: PrivateJwk = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    name: str
+    kid: str
+    encrypted_key: str
+
+
+def unlock_from_ca(
+    client: Client, secret: SecretCallback, *, name: str | None = None, kid: str | None = None
+) -> Signer:
+    """Fetch a provisioner's encrypted key from its CA, and unlock it.
+
+    Args:
+        client: of the CA.
+        secret: asked for the provisioner's password.
+        name: the provisioner; may be left out when there is only one with a key.
+        kid: its key, when several have one name.
+
+    Raises:
+        NotFound: ``provisioner.unknown``.
+        RequestRejected: ``provisioner.ambiguous``, ``provisioner.wrong-key`` or ``jwe.*``.
+        Unauthenticated: ``jwe.wrong-password``.
+    """
+    found = [
+        _Candidate(name=each.name, kid=each.kid, encrypted_key=each.encrypted_key)
+        for each in client.provisioners()
+        if each.kind == "JWK"
+    ]
+    chosen = _choose(found, name, kid)
+    return _unlock(chosen, chosen.encrypted_key or client.encrypted_key(chosen.kid), secret)
+
+
+def unlock_from_config(
+    config: Config, secret: SecretCallback, *, name: str | None = None, kid: str | None = None
+) -> Signer:
+    """Take a provisioner's encrypted key from the CA's own configuration, without contact to the CA.
+
+    Args:
+        config: the ca.json.
+        secret: asked for the provisioner's password.
+        name: as for ``unlock_from_ca``.
+        kid: as for ``unlock_from_ca``.
+
+    Raises:
+        NotFound: ``provisioner.unknown``, also when the file holds no encrypted key for it.
+        RequestRejected: as ``unlock_from_ca``.
+        Unauthenticated: ``jwe.wrong-password``.
+    """
+    found = [
+        _Candidate(name=each.name, kid=each.kid, encrypted_key=each.encrypted_key or "") for each in config.provisioners
+    ]
+    chosen = _choose(found, name, kid)
+    if not chosen.encrypted_key:
+        raise NotFound("provisioner.no-key", f"the configuration holds no key of the provisioner {chosen.name}")
+    return _unlock(chosen, chosen.encrypted_key, secret)
+
+
+def _choose(candidates: Iterable[_Candidate], name: str | None, kid: str | None) -> _Candidate:
+    known = list(candidates)
+    found = [each for each in known if name in {None, each.name} and kid in {None, each.kid}]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(printable(each.name) for each in known) or "none"
+    if not found:
+        raise NotFound(
+            "provisioner.unknown", "the CA has no such JWK provisioner", hint=f"provisioners with a key: {listed}"
+        )
+    raise RequestRejected(
+        "provisioner.ambiguous",
+        "several provisioners could sign the token",
+        hint=f"choose one with --provisioner (or --kid): {listed}",
+    )
+
+
+def _unlock(chosen: _Candidate, encrypted_key: str, secret: SecretCallback) -> Signer:
+    shown = printable(chosen.name)
+    jwe.check_shape(encrypted_key)
+    payload = jwe.decrypt(encrypted_key, secret(f"Password of the provisioner {shown}"))
+    key = parse_private_jwk(payload, what=f"key of the provisioner {shown}")
+    if key.kid != chosen.kid:
+        raise RequestRejected("provisioner.wrong-key", f"the encrypted key of {shown} is not the one that it publishes")
+    return Signer(name=chosen.name, key=key)
