@@ -23,7 +23,7 @@ from online import issued, leaf, revocation
 from online.claims import choose_validity, parse_validity
 from online.hierarchy import Chain, Hierarchy
 from online.provisioners.protocol import Operation, Provisioner
-from online.provisioners.registry import Registry
+from online.provisioners.registry import Registry, authorize_renew
 from online.renew_token import PresentedRenewal, open_renew_token
 from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, Store, TokenUse
 from online.tokens import Audiences, VerifiedToken
@@ -312,7 +312,7 @@ class Authority:
         The look at revocations saves the work; the one that counts is made again inside the transaction.
         """
         provisioner = issued.find_provisioner(old, await self._store.certificate(old.serial_number), self.registry)
-        self.registry.authorize_renew(old, provisioner, now)
+        authorize_renew(old, provisioner, now=now)
         if await self._store.revocation(old.serial_number) is not None:
             raise Unauthenticated("certificate.revoked", "the certificate is revoked")
         return provisioner

@@ -10,16 +10,15 @@ was verified.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from online.claims import go_time
 from online.provisioners.protocol import Provisioner
+from online.provisioners.registry import Registry
 from online.step_extension import read_step_extension
-from online.store.protocol import CertificateKind, CertificateRow
+from online.store.protocol import CertificateRow
 from shared.errors import Fatal, RequestRejected, Unauthenticated
 from shared.issue import Issuer, verify_signature
 from shared.keys import PublicKey, certificate_key
@@ -71,27 +70,7 @@ def is_signed_by(certificate: x509.Certificate, issuer: Issuer) -> bool:
     return True
 
 
-def check_validity(certificate: x509.Certificate, *, now: datetime, allow_expired: bool) -> None:
-    """Insist that a leaf is in its time.
-
-    Args:
-        certificate: ours.
-        now: aware UTC.
-        allow_expired: whether its provisioner lets it act past its end.
-
-    Raises:
-        Unauthenticated: ``certificate.not-yet-valid`` or ``certificate.expired``.
-    """
-    if now < certificate.not_valid_before_utc:
-        raise Unauthenticated("certificate.not-yet-valid", "the certificate is not valid yet")
-    if now > certificate.not_valid_after_utc and not allow_expired:
-        expired = go_time(certificate.not_valid_after_utc)
-        raise Unauthenticated("certificate.expired", f"certificate expired on {expired}")
-
-
-def find_provisioner(
-    certificate: x509.Certificate, row: CertificateRow | None, provisioners: Iterable[Provisioner]
-) -> Provisioner:
+def find_provisioner(certificate: x509.Certificate, row: CertificateRow | None, registry: Registry) -> Provisioner:
     """Tell who vouches for a certificate: its row in the store says so, else its provisioner extension.
 
     A row's provisioner is found by its identifier, an extension's by type, name and key together: a provisioner
@@ -100,27 +79,20 @@ def find_provisioner(
     Args:
         certificate: ours, its signature verified.
         row: what the store knows of it.
-        provisioners: those in the configuration today.
+        registry: the provisioners of today.
 
     Raises:
         Unauthenticated: ``certificate.no-provisioner``.
     """
-    if row is not None:
-        if row.kind is not CertificateKind.OWN:
-            for provisioner in provisioners:
-                if provisioner.id == row.provisioner_id:
-                    return provisioner
-        raise _no_provisioner()
     try:
+        if row is not None:
+            return registry.by_id(row.provisioner_id)
         named = read_step_extension(certificate)
+        if named is not None:
+            return registry.by_credential(named.type, named.name, named.credential_id)
     except RequestRejected:
-        raise _no_provisioner() from None
-    if named is not None:
-        for provisioner in provisioners:
-            known = (provisioner.type.number, provisioner.name, provisioner.kid)
-            if known == (named.type, named.name, named.credential_id):
-                return provisioner
-    raise _no_provisioner()
+        pass
+    raise Unauthenticated("certificate.no-provisioner", "no provisioner of today vouches for the certificate")
 
 
 def _value(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> x509.ExtensionType | None:
@@ -128,7 +100,3 @@ def _value(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> x50
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-
-
-def _no_provisioner() -> Unauthenticated:
-    return Unauthenticated("certificate.no-provisioner", "no provisioner of today vouches for the certificate")

@@ -6,11 +6,10 @@ Here a token revokes what its own provisioner vouched for, a certificate revokes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from cryptography import x509
 
 from online.provisioners.protocol import Provisioner
+from online.provisioners.registry import Registry
 from online.store.protocol import CertificateKind, CertificateRow
 from shared.errors import NotFound, PolicyDenied, RequestRejected
 from shared.serials import parse_serial
@@ -41,6 +40,11 @@ def check_reason(code: int, text: str) -> None:
         raise RequestRejected("revoke.reason-code", f"reasonCode {code} does not revoke anything")
     if len(text) > _LONGEST_REASON_TEXT:
         raise RequestRejected("revoke.reason-text", f"reason is longer than {_LONGEST_REASON_TEXT} characters")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        # JSON can write half a surrogate pair; no database can keep it.
+        raise RequestRejected("revoke.reason-text", "reason is not Unicode text") from None
 
 
 def check_token_names_serial(subject: str, serial: int) -> None:
@@ -67,7 +71,7 @@ def check_certificate_is(certificate: x509.Certificate, serial: int) -> None:
         raise PolicyDenied("revoke.other-serial", "the client certificate's serial number is not the request's")
 
 
-def check_revocable(row: CertificateRow | None, by: Provisioner, provisioners: Iterable[Provisioner]) -> CertificateRow:
+def check_revocable(row: CertificateRow | None, by: Provisioner, registry: Registry) -> CertificateRow:
     """Decide whether a provisioner's token may revoke a certificate.
 
     Its own it may. Another's it may when that provisioner is no longer in the configuration: somebody must be
@@ -76,7 +80,7 @@ def check_revocable(row: CertificateRow | None, by: Provisioner, provisioners: I
     Args:
         row: what the store knows of the serial.
         by: the provisioner whose token was verified.
-        provisioners: those in the configuration today.
+        registry: the provisioners of today.
 
     Raises:
         NotFound: ``certificate.unknown``.
@@ -86,6 +90,14 @@ def check_revocable(row: CertificateRow | None, by: Provisioner, provisioners: I
         raise NotFound("certificate.unknown", "no certificate with this serial number was issued here")
     if row.kind is CertificateKind.OWN:
         raise PolicyDenied("revoke.own-certificate", "the certificate is the certificate authority's own")
-    if row.provisioner_name != by.name and row.provisioner_name in {each.name for each in provisioners}:
+    if row.provisioner_name != by.name and _exists(row.provisioner_name, registry):
         raise PolicyDenied("revoke.other-provisioner", "the certificate was issued through another provisioner")
     return row
+
+
+def _exists(name: str, registry: Registry) -> bool:
+    try:
+        registry.by_name(name)
+    except NotFound:
+        return False
+    return True

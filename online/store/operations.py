@@ -1,0 +1,128 @@
+"""What happens inside one transaction, as functions of a connection.
+
+Each operation decides by *inserting*: a unique key lets one of any number of rivals through, and no look before
+the leap can be out of date. The looks that there are (is the parent revoked, is the key compromised) run under
+the same write lock as the insert that they guard.
+
+An operation *returns* a refusal instead of raising it: what it wrote up to there is then committed and the
+refusal delivered after the commit. What it raises rolls everything back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from online.store.protocol import CertificateRow, Revocation, TokenUse
+from online.store.rows import certificate_values, revocation_values, seconds, serial_text, token_values
+from online.store.schema import CERTIFICATE, COMPROMISED_KEY, REVOCATION, USED_TOKEN
+from shared.errors import ColdrootError, PolicyDenied, RequestRejected, Unauthenticated
+
+Operation = Callable[[sa.Connection], "ColdrootError | int"]
+"""Runs inside a transaction; returns a refusal, or how many rows it is about."""
+
+_MOST_FORGOTTEN = 1000
+"""Rows a transaction: certificates wait meanwhile."""
+
+_ONE = sa.literal(1)
+_IS_REVOKED = sa.select(_ONE).where(REVOCATION.c.serial == sa.bindparam("serial"))
+_IS_COMPROMISED = sa.select(_ONE).where(COMPROMISED_KEY.c.key_digest == sa.bindparam("key_digest"))
+_USE_TOKEN = insert(USED_TOKEN).on_conflict_do_nothing().returning(USED_TOKEN.c.expires)
+_RECORD_CERTIFICATE = sa.insert(CERTIFICATE)
+_RECORD_REVOCATION = insert(REVOCATION).on_conflict_do_nothing().returning(REVOCATION.c.revoked_at)
+_BAR_KEY = insert(COMPROMISED_KEY).on_conflict_do_nothing()
+_OLD_TOKENS = (
+    sa.select(USED_TOKEN.c.provisioner_id, USED_TOKEN.c.digest)
+    .where(USED_TOKEN.c.expires < sa.bindparam("horizon"))
+    .limit(_MOST_FORGOTTEN)
+)
+_FORGET_TOKENS = sa.delete(USED_TOKEN).where(
+    sa.tuple_(USED_TOKEN.c.provisioner_id, USED_TOKEN.c.digest).in_(_OLD_TOKENS)
+)
+
+
+def record_certificate(token: TokenUse | None, certificate: CertificateRow) -> Operation:
+    """Record a certificate and the use of its token.
+
+    1. A renewal's parent must not be revoked; the key must not be known as compromised.
+    2. The token is used, if nobody was quicker.
+    3. The certificate is recorded.
+    """
+    values = certificate_values(certificate)
+
+    def run(connection: sa.Connection) -> ColdrootError | int:
+        # 1.
+        if certificate.parent is not None and _finds(connection, _IS_REVOKED, serial=serial_text(certificate.parent)):
+            return Unauthenticated("certificate.revoked", "the certificate is revoked")
+        if _finds(connection, _IS_COMPROMISED, key_digest=certificate.key_digest):
+            return PolicyDenied("key.compromised", "the public key was revoked as compromised")
+        # 2.
+        if token is not None and not _use(connection, token):
+            return _used()
+        # 3.
+        connection.execute(_RECORD_CERTIFICATE, values)
+        return 1
+
+    return run
+
+
+def record_revocation(token: TokenUse | None, revocation: Revocation) -> Operation:
+    """Record a revocation and the use of its token.
+
+    1. The token is used, if nobody was quicker.
+    2. The revocation is recorded, if there is none; the token stays used either way.
+    3. A compromised key is barred.
+    """
+    values = revocation_values(revocation)
+
+    def run(connection: sa.Connection) -> ColdrootError | int:
+        # 1.
+        if token is not None and not _use(connection, token):
+            return _used()
+        # 2.
+        if connection.execute(_RECORD_REVOCATION, values).first() is None:
+            return already_revoked(revocation.serial)
+        # 3.
+        if revocation.compromised_key is not None:
+            connection.execute(_BAR_KEY, {"key_digest": revocation.compromised_key})
+        return 1
+
+    return run
+
+
+def forget_tokens(expired_before: datetime) -> Operation:
+    """Drop uses of tokens that expired before a moment, a bounded number."""
+    horizon = seconds(expired_before)
+
+    def run(connection: sa.Connection) -> ColdrootError | int:
+        return connection.execute(_FORGET_TOKENS, {"horizon": horizon}).rowcount
+
+    return run
+
+
+def nothing(connection: sa.Connection) -> ColdrootError | int:
+    """Take a turn and write nothing: shows that a write would get through."""
+    del connection
+    return 0
+
+
+def already_revoked(serial: int) -> RequestRejected:
+    """Return the refusal to revoke twice, in step-ca's words."""
+    return RequestRejected(
+        "certificate.already-revoked", f"certificate with serial number '{serial}' is already revoked"
+    )
+
+
+def _used() -> Unauthenticated:
+    return Unauthenticated("token.used", "the token was used before")
+
+
+def _use(connection: sa.Connection, token: TokenUse) -> bool:
+    return connection.execute(_USE_TOKEN, token_values(token)).first() is not None
+
+
+def _finds(connection: sa.Connection, statement: sa.Select[int], **values: str) -> bool:
+    return connection.execute(statement, values).first() is not None

@@ -1,0 +1,247 @@
+"""The store in one SQLite file, shared by any number of processes of one machine.
+
+Invariants:
+
+* write-ahead log and ``synchronous=FULL``: when COMMIT returns, the rows survive a power cut;
+* writers stand in line at a kernel lock on a side file, not in SQLite's polling one, so nobody meets "database is
+  locked"; the kernel drops the lock of a process that dies, and SQLite its half-done transaction;
+* nothing is created by opening: a mistyped path is an error, not an empty database that forgot every token;
+* a database of another schema version, or one that was replaced under a running process, is refused.
+
+The file must lie on a local disk: neither lock means anything over a network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from online.config.settings import DatabaseSettings
+from online.store import operations
+from online.store.group import GroupCommit, Outcome
+from online.store.operations import Operation
+from online.store.protocol import CertificateRow, Revocation, TokenUse
+from online.store.rows import certificate_of, revocation_of, serial_text
+from online.store.schema import CERTIFICATE, REVOCATION
+from online.store.sqlite_file import Connect, Database, connect, create_database, failure, missing
+from shared import durable
+from shared.errors import StoreFailed, Unsupported
+
+__all__ = ["SqliteStore", "create_database", "open_store"]
+
+_WRITE_SECONDS = 5.0
+_WAL_BYTES_KEPT = 64 << 20
+
+_CERTIFICATE = sa.select(CERTIFICATE).where(CERTIFICATE.c.serial == sa.bindparam("serial"))
+_REVOCATION = sa.select(REVOCATION).where(REVOCATION.c.serial == sa.bindparam("serial"))
+# Trying each write of a batch alone would meet the same failure again.
+_HOPELESS = frozenset({"store.readonly", "store.busy", "store.unopenable", "store.corrupt", "store.replaced"})
+
+
+class SqliteStore:
+    """The store of ``online.store.protocol.Store`` in one SQLite file. Open it after forking, once a process."""
+
+    def __init__(self, path: Path, *, connect: Connect = connect, seconds: float = _WRITE_SECONDS) -> None:
+        """Open an existing store and start its writer.
+
+        Args:
+            path: made by ``create_database``.
+            connect: opens the file.
+            seconds: how long a write may take before its caller is told that the store is busy.
+
+        Raises:
+            StoreFailed: ``store.missing``, ``store.corrupt``, ``store.foreign``, ``store.version``, ``store.*``.
+        """
+        writer = _Writer(path, connect)
+        writer.open()
+        try:
+            self._reader = _Reader(path, connect)
+        except BaseException:
+            writer.close()
+            raise
+        self._commits = GroupCommit[Operation](writer, seconds=seconds)
+
+    async def record_certificate(self, *, token: TokenUse | None, certificate: CertificateRow) -> None:
+        """See ``Store.record_certificate``."""
+        await self._commits.submit(operations.record_certificate(token, certificate))
+
+    async def record_revocation(self, *, token: TokenUse | None, revocation: Revocation) -> None:
+        """See ``Store.record_revocation``."""
+        await self._commits.submit(operations.record_revocation(token, revocation))
+
+    async def revocation(self, serial: int) -> Revocation | None:
+        """See ``Store.revocation``."""
+        row = self._reader.first(_REVOCATION, serial)
+        return None if row is None else revocation_of(row)
+
+    async def certificate(self, serial: int) -> CertificateRow | None:
+        """See ``Store.certificate``."""
+        row = self._reader.first(_CERTIFICATE, serial)
+        return None if row is None else certificate_of(row)
+
+    async def forget_tokens(self, *, expired_before: datetime) -> int:
+        """See ``Store.forget_tokens``."""
+        return await self._commits.submit(operations.forget_tokens(expired_before))
+
+    async def ready(self) -> None:
+        """See ``Store.ready``: takes a turn in the line of writers, with an empty transaction."""
+        self._reader.check()
+        await self._commits.submit(operations.nothing)
+
+    async def close(self) -> None:
+        """See ``Store.close``."""
+        try:
+            await self._commits.close()
+        finally:
+            self._reader.close()
+
+
+def open_store(settings: DatabaseSettings) -> SqliteStore:
+    """Open the store that a configuration names.
+
+    Args:
+        settings: its ``db`` block.
+
+    Raises:
+        Unsupported: ``store.type`` for another kind of database.
+        StoreFailed: ``store.*``.
+    """
+    if settings.type != "sqlite":
+        raise Unsupported("store.type", "the only kind of database is sqlite", hint='write "type": "sqlite" in ca.json')
+    return SqliteStore(Path(settings.data_source))
+
+
+class _Reader:
+    """Answers point queries on the caller's thread: a few microseconds from the page cache."""
+
+    def __init__(self, path: Path, connect: Connect) -> None:
+        self._database = Database(path, connect, _prepare_reader)
+        self._lock = threading.Lock()
+        self._closed = False
+        self.check()
+
+    def check(self) -> None:
+        """Insist that the database can be read.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        self.first(_CERTIFICATE, 0)
+
+    def first(self, statement: sa.Select[Any], serial: int) -> sa.RowMapping | None:
+        """Return the row of a serial, if there is one.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        with self._lock:
+            if self._closed:
+                raise StoreFailed("store.closed", "the store is closed")
+            try:
+                connection = self._database.connection()
+                row = connection.execute(statement, {"serial": serial_text(serial)}).mappings().first()
+                connection.rollback()
+            except Exception as error:  # noqa: BLE001 (whatever a database throws, it is the database that failed)
+                self._database.drop()
+                raise failure(error) from None
+            return row
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._closed = True
+            self._database.drop()
+
+
+class _Writer:
+    """Writes batches, on the thread of ``GroupCommit``."""
+
+    def __init__(self, path: Path, connect: Connect) -> None:
+        self._database = Database(path, connect, _prepare_writer)
+        self._lock_path = path.with_name(f"{path.name}.lock")
+        self._lock = -1
+
+    def open(self) -> None:
+        """Open everything once on the caller's thread, so that what is wrong is said at the start.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        try:
+            with self.turn():
+                self._database.connection()
+        except Exception as error:  # noqa: BLE001 (as in _Reader.first)
+            self.close()
+            raise failure(error) from None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """See ``BatchWriter.turn``."""
+        try:
+            if self._lock < 0:
+                # The lock file holds nothing and may be made anew, but not where there is no database.
+                self._database.path.stat()
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._lock = os.open(self._lock_path, flags, durable.PRIVATE)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except FileNotFoundError:
+            raise missing(self._database.path) from None
+        except OSError as error:
+            raise StoreFailed("store.lock", f"{self._lock_path} cannot be locked: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def write(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
+        """See ``BatchWriter.write``.
+
+        A write that cannot be done must not take the others down: when a batch fails before its COMMIT, each of
+        its writes is tried alone. What fails in COMMIT itself is not tried again, for it may have happened.
+        """
+        outcomes, may_retry = self._transaction(batch)
+        if may_retry and len(batch) > 1:
+            return [self._transaction((each,))[0][0] for each in batch]
+        return outcomes
+
+    def close(self) -> None:
+        """See ``BatchWriter.close``."""
+        self._database.drop()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _transaction(self, batch: Sequence[Operation]) -> tuple[Sequence[Outcome], bool]:
+        """Do a batch in one transaction; say also whether it surely left nothing behind and may be tried again."""
+        committing = False
+        try:
+            connection = self._database.connection()
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            outcomes = [operation(connection) for operation in batch]
+            committing = True
+            connection.commit()
+        except Exception as error:  # noqa: BLE001 (as in _Reader.first; the thread must outlive it)
+            self._database.drop()
+            failed = failure(error)
+            return [failure(error) for _ in batch], not committing and failed.code not in _HOPELESS
+        return outcomes, False
+
+
+def _prepare_reader(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("PRAGMA query_only=ON").close()
+
+
+def _prepare_writer(connection: sa.Connection) -> None:
+    mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
+    if mode != "wal":
+        raise StoreFailed("store.no-wal", "the database's file system does not allow a write-ahead log")
+    connection.exec_driver_sql("PRAGMA synchronous=FULL").close()
+    connection.exec_driver_sql(f"PRAGMA journal_size_limit={_WAL_BYTES_KEPT}").close()

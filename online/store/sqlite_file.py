@@ -1,0 +1,167 @@
+"""One SQLite file: made whole, opened with care, its failures said in our words.
+
+Invariants: opening creates no database; a connection in hand is to a database of this program's schema version,
+and to the very file that was opened first; no SQLAlchemy or sqlite3 exception passes ``failure``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+
+from online.store.schema import METADATA, SCHEMA_VERSION, VERSION
+from shared import durable
+from shared.errors import StoreFailed
+
+# Only a stranger (an operator's sqlite3 shell) can hold SQLite's own lock while we hold ours.
+_STRANGER_SECONDS = 2.0
+
+Connect = Callable[[Path], sqlite3.Connection]
+"""Opens an existing database file; tests put faulty disks here."""
+
+_VERSION = sa.select(SCHEMA_VERSION.c.version)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open an existing database file for reading and writing, without a transaction of Python's own making."""
+    uri = f"file:{quote(str(path.absolute()))}?mode=rw"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_STRANGER_SECONDS)
+
+
+def create_database(path: Path) -> None:
+    """Create an empty store, for ``online init`` only.
+
+    It is put together in memory and appears complete, flushed, readable by its owner only.
+
+    Args:
+        path: must not exist; its directory must.
+
+    Raises:
+        RequestRejected: ``file.exists``.
+        StoreFailed: ``file.write-failed``.
+    """
+    memory = sqlite3.connect(":memory:")
+    engine = sa.create_engine("sqlite+pysqlite://", creator=lambda: memory, poolclass=sa.StaticPool)
+    try:
+        with engine.begin() as connection:
+            METADATA.create_all(connection)
+            connection.execute(sa.insert(SCHEMA_VERSION), {"version": VERSION})
+        content = memory.serialize()
+    finally:
+        engine.dispose()
+        memory.close()
+    durable.write_new(path, content, mode=durable.PRIVATE)
+
+
+class Database:
+    """One connection to the file, opened again after a failure. Used by one thread at a time."""
+
+    def __init__(self, path: Path, connect: Connect, prepare: Callable[[sa.Connection], None]) -> None:
+        self.path = path
+        self._prepare = prepare
+        # Parameters stay out of exceptions and logs: a subject's name is nobody's business there.
+        self._engine = sa.create_engine(
+            "sqlite+pysqlite://", creator=lambda: connect(path), poolclass=sa.NullPool, hide_parameters=True
+        )
+        self._connection: sa.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def connection(self) -> sa.Connection:
+        """Return the connection, opened and checked if there is none.
+
+        Insists that the file at the path is still the one that was opened first: another one, restored from a
+        backup under a running node, knows nothing of the rows since.
+        """
+        identity = self._file_identity()
+        if self._identity is not None and identity != self._identity:
+            self.drop()
+            raise StoreFailed(
+                "store.replaced", f"{self.path} was replaced while the node was running", hint="restart the node"
+            )
+        if self._connection is None:
+            opened = self._engine.connect()
+            try:
+                self._prepare(opened)
+                _check_version(opened, self.path)
+                opened.rollback()
+            except BaseException:
+                opened.close()
+                raise
+            self._connection, self._identity = opened, identity
+        return self._connection
+
+    def drop(self) -> None:
+        """Close the connection, undoing what it had begun; the next use opens another."""
+        if self._connection is not None:
+            with suppress(SQLAlchemyError, sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _file_identity(self) -> tuple[int, int]:
+        try:
+            status = self.path.stat()
+        except OSError:
+            raise missing(self.path) from None
+        return status.st_dev, status.st_ino
+
+
+def _check_version(connection: sa.Connection, path: Path) -> None:
+    try:
+        versions = connection.execute(_VERSION).scalars().all()
+    except OperationalError as error:
+        if _primary_code(error) != sqlite3.SQLITE_ERROR:
+            raise
+        raise StoreFailed("store.foreign", f"{path} is not a database of coldroot") from None
+    if versions != [VERSION]:
+        raise StoreFailed(
+            "store.version",
+            f"{path} has the schema version {', '.join(map(str, versions)) or '(none)'}, this program needs {VERSION}",
+            hint="use the program that made the database, or migrate it",
+        )
+
+
+_FAILURES = {
+    sqlite3.SQLITE_FULL: ("store.full", "the disk of the database is full"),
+    sqlite3.SQLITE_READONLY: ("store.readonly", "the database cannot be written"),
+    sqlite3.SQLITE_BUSY: ("store.busy", "another program keeps the database locked"),
+    sqlite3.SQLITE_CANTOPEN: ("store.unopenable", "the database cannot be opened"),
+    sqlite3.SQLITE_NOTADB: ("store.corrupt", "the database file is not a SQLite database"),
+    sqlite3.SQLITE_CORRUPT: ("store.corrupt", "the database file is damaged"),
+    sqlite3.SQLITE_CONSTRAINT: ("store.conflict", "the database refused the row"),
+    sqlite3.SQLITE_IOERR: ("store.outcome-unknown", "the disk of the database failed"),
+}
+
+
+def failure(error: Exception) -> StoreFailed:
+    """Say in our words what a database did. A fresh exception each time: each goes to another caller.
+
+    Args:
+        error: whatever was raised; its own text stays here, for it can repeat a row.
+    """
+    if isinstance(error, StoreFailed):
+        return StoreFailed(error.code, error.message, hint=error.hint)
+    code, message = _FAILURES.get(
+        _primary_code(error), ("store.failed", f"the database failed: {type(error).__name__}")
+    )
+    return StoreFailed(code, message)
+
+
+def _primary_code(error: Exception) -> int:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    # The low byte is the primary code; the rest tells variants apart.
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF
+
+
+def missing(path: Path) -> StoreFailed:
+    """Return the failure to find the database; it is never made in passing."""
+    return StoreFailed(
+        "store.missing",
+        f"there is no database at {path}",
+        hint="online init makes one; if there was one, restore it from a backup",
+    )
