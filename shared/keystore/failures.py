@@ -1,6 +1,6 @@
 """What an HSM module's return codes mean to a person: the one table from python-pkcs11's exceptions to ours.
 
-Invariants: no exception of python-pkcs11 leaves the keystore, not even as the cause of ours; no message is
+Invariants: no exception of python-pkcs11 leaves the keystore, nor shows as the cause of ours; no message is
 built from what the module or the library said, only from what coldroot was doing and the name of the code.
 """
 
@@ -113,18 +113,13 @@ def translate(error: p11.PKCS11Error, doing: str) -> ColdrootError:
 def translated(doing: str) -> Iterator[None]:
     """Translate whatever goes wrong while the module is called.
 
-    Ours is raised outside the ``except`` clause, so that the foreign exception is not even its context.
-
     Args:
         doing: what is tried, for example ``signing``.
     """
-    failure: ColdrootError | None = None
     try:
         yield
     except p11.PKCS11Error as error:
-        failure = translate(error, doing)
+        raise translate(error, doing) from None
     except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError):
         # The binding unpacks what the module returned, and a module may return anything.
-        failure = PeerFailed("hsm.malformed", f"{doing}: the HSM module gave an answer that cannot be read")
-    if failure is not None:
-        raise failure
+        raise PeerFailed("hsm.malformed", f"{doing}: the HSM module gave an answer that cannot be read") from None

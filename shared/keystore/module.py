@@ -28,8 +28,8 @@ import pkcs11
 from pkcs11 import types
 from pkcs11.constants import TokenFlag
 
-from shared.errors import ColdrootError, NotFound, PeerFailed, RequestRejected
-from shared.keystore.failures import translate, translated
+from shared.errors import NotFound, PeerFailed, RequestRejected
+from shared.keystore.failures import translated
 
 LOCK = threading.RLock()
 """Held during every call into any module."""
@@ -185,13 +185,8 @@ class Module:
         text = None if pin is None else pin_text(pin)
         user, officer = (None, text) if security_officer else (text, None)
         with LOCK:
-            failure: ColdrootError | None = None
-            try:
+            with translated(f"logging in to the token {token.info.label!r}"):
                 session = token.handle.open(rw=writable, user_pin=user, so_pin=officer)
-            except pkcs11.PKCS11Error as error:
-                failure = translate(error, f"logging in to the token {token.info.label!r}")
-            if failure is not None:
-                raise failure
             self._open += 1
             return session
 

@@ -192,6 +192,8 @@ class Token:
                 )
             if not isinstance(private, types.SignMixin):
                 raise RequestRejected("hsm.key-unusable", "the key in the token may not sign (CKA_SIGN is false)")
+            if read(private, Attribute.ALWAYS_AUTHENTICATE) is True:
+                raise RequestRejected("hsm.key-unusable", "the key in the token wants its PIN for each signature")
             publics = self._objects({Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: found_id})
             if len(publics) > 1:
                 raise _ambiguous("public keys", found_id.hex())

@@ -3,12 +3,12 @@
 SoftHSM is configured by the environment variable SOFTHSM2_CONF, which a process has once, and a PKCS#11 module
 is initialised once. Both can be lived with: ``shared.keystore.module.Module.refresh`` initialises the module
 again, and so reads the variable again, whenever no session is open. So each test points the variable at a
-directory of its own, and the one rule is: **close every session before the test ends**. ``softhsm`` fails a test
+directory of its own, and the one rule is: **close every session before the test ends**. The fixture fails a test
 that does not, since the next test would suffer for it.
 
-Use it from a ``conftest.py`` or a test module::
+Use it so; pytest finds the fixture by its import::
 
-    from fakes.softhsm import SoftHsm, needs_softhsm, softhsm  # noqa: F401 (a fixture)
+    from fakes.softhsm import SoftHsm, needs_softhsm, softhsm_fixture  # noqa: F401
 
     @needs_softhsm
     def test_something(softhsm: SoftHsm) -> None:
@@ -86,8 +86,8 @@ class SoftHsm:
         away.rmdir()
 
 
-@pytest.fixture
-def softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoftHsm]:
+@pytest.fixture(name="softhsm")
+def softhsm_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoftHsm]:
     """Give a test a SoftHSM of its own, and check that it left no session open."""
     path = module_path()
     assert path is not None, "mark the test with needs_softhsm"
