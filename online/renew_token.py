@@ -64,11 +64,11 @@ class PresentedRenewal:
         try:
             # 4.
             claims = jws.verify(self.token, public_key)
-            # 5. Old clients write the provisioner's name as the issuer.
+            # 5. Old clients write the provisioner's name as the issuer; Go leaves an empty subject out.
             if require_text(claims, "iss") not in {RENEW_ISSUER, provisioner.name}:
                 raise Unauthenticated("token.issuer", "the token's issuer is not the step client")
             audiences.require(Operation.RENEW, claims.get("aud"))
-            if claims.get("sub") != common_name_of(self.certificate.subject):
+            if claims.get("sub", "") != common_name_of(self.certificate.subject):
                 raise Unauthenticated("token.subject", "the token's subject is not the certificate's common name")
             expires = require_times(claims, now=now)
         except RequestRejected as error:

@@ -13,7 +13,7 @@ Invariants that every implementation keeps:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -52,7 +52,7 @@ class CertificateRow:
     """One issued certificate."""
 
     serial: int
-    der: bytes
+    der: bytes = field(repr=False)
     subject: str
     """For people: RFC 4514, safe to show."""
     sans: tuple[str, ...]
