@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,13 @@ _RIGHT = 192.0
 _BLACK = 0.0
 _GREY = 0.35
 _LINE = 0.65
+
+_NAME_LEFT = 90.0
+_ROOT_LEFT = 50.0
+# How wide each text may be at its smallest, in millimetres.
+_TITLE_ROOM = _RIGHT - _LEFT
+_ROOT_ROOM = _RIGHT - _ROOT_LEFT
+_NAME_ROOM = _RIGHT - _NAME_LEFT
 
 _WORD_COLUMNS = 3
 _DECIDING_LETTERS = 4
@@ -68,7 +76,7 @@ class SheetFacts:
     """What stands on a custodian's papers besides the secret words; all of it is public.
 
     Raises:
-        RequestRejected: ``paper.unprintable`` for a text that the sheet's font cannot show.
+        RequestRejected: ``paper.unprintable`` or ``paper.too-long``, as ``check_papers``.
         Fatal: ``paper.wrong-share`` for an index outside the set.
     """
 
@@ -82,12 +90,7 @@ class SheetFacts:
     rehearsal: bool
 
     def __post_init__(self) -> None:
-        for what, text in (
-            ("title", self.title),
-            ("root's name", self.root_name),
-            ("custodian's name", self.custodian),
-        ):
-            check_printable(text, what=what)
+        check_papers(title=self.title, root_name=self.root_name, custodians=(self.custodian,))
         if not 1 <= self.index <= self.commitments.count:
             raise Fatal("paper.wrong-share", f"there is no share {self.index} of {self.commitments.count}")
 
@@ -102,8 +105,23 @@ class SheetFacts:
         return self.commitments.shares[self.index - 1]
 
 
+def check_papers(*, title: str, root_name: str, custodians: Iterable[str]) -> None:
+    """Refuse texts that the papers cannot show or hold. A plan is checked so long before anything is printed.
+
+    Raises:
+        RequestRejected: ``paper.unprintable`` or ``paper.too-long``.
+    """
+    checks = [("title", title, _TITLE_ROOM), ("root's name", root_name, _ROOT_ROOM)]
+    checks += [("custodian's name", custodian, _NAME_ROOM) for custodian in custodians]
+    for what, text, room in checks:
+        check_printable(text, what=what)
+        composed = unicodedata.normalize("NFC", text)
+        if _width(composed, _BOLD, _SMALLEST_POINTS) > room:
+            raise RequestRejected("paper.too-long", f"the {what} is too long to be printed: {len(composed)} characters")
+
+
 def check_printable(text: str, *, what: str) -> None:
-    """Refuse a text that the papers cannot show. A plan is checked with this long before anything is printed.
+    """Refuse a text with a character that the sheet's font lacks.
 
     The embedded font has the letters of western European languages and Turkish, and some of the neighbours'.
 
@@ -131,7 +149,6 @@ def share_sheet(facts: SheetFacts, share: Share) -> bytes:
         share: the share of that index in that set.
 
     Raises:
-        RequestRejected: ``paper.too-long`` for a title or name that does not fit.
         Fatal: ``paper.wrong-share`` when the share is not the one that the facts are about.
     """
     if share.index != facts.index or share.commitment != facts.commitment:
@@ -148,11 +165,7 @@ def share_sheet(facts: SheetFacts, share: Share) -> bytes:
 
 
 def share_receipt(facts: SheetFacts) -> bytes:
-    """Draw the receipt that a custodian signs: one A4 page without anything secret.
-
-    Raises:
-        RequestRejected: ``paper.too-long``.
-    """
+    """Draw the receipt that a custodian signs: one A4 page without anything secret."""
     page = _Page(f"Receipt for {facts.name.lower()} - {facts.title}")
     _heading(page, facts, "RECEIPT \N{EN DASH} NOTHING SECRET ON THIS PAGE")
     page.text(_LEFT, 72, "I tick what is true, and sign.", size=11, bold=True)
@@ -204,17 +217,10 @@ class _Page:
         """Write a text that ends at ``right``."""
         self.text(right - _width(text, _REGULAR, size), top, text, size=size, grey=grey)
 
-    def fitted(self, left: float, top: float, text: str, *, size: float, room: float, what: str) -> None:
-        """Write a bold text as large as it fits into ``room``.
-
-        Raises:
-            RequestRejected: ``paper.too-long``.
-        """
-        composed = unicodedata.normalize("NFC", text)
-        fitting = min(size, size * room / max(_width(composed, _BOLD, size), 1.0))
-        if fitting < _SMALLEST_POINTS:
-            raise RequestRejected("paper.too-long", f"the {what} is too long to be printed: {len(composed)} characters")
-        self.text(left, top, composed, size=fitting, bold=True)
+    def fitted(self, left: float, top: float, text: str, *, size: float, room: float) -> None:
+        """Write a bold text as large as ``size``, or smaller to fit into ``room``; ``check_papers`` saw that it can."""
+        width = _width(unicodedata.normalize("NFC", text), _BOLD, size)
+        self.text(left, top, text, size=size * min(1.0, room / width), bold=True)
 
     def line(self, left: float, top: float, right: float, bottom: float, *, width: float = 0.5) -> None:
         """Draw a thin grey line."""
@@ -245,12 +251,12 @@ def _heading(page: _Page, facts: SheetFacts, kind: str) -> None:
     page.text(_LEFT + 3, 17.6, kind, size=11, bold=True, grey=1.0)
     if facts.rehearsal:
         page.text(_RIGHT - 64, 17.6, "REHEARSAL: protects nothing", size=10, bold=True, grey=1.0)
-    page.fitted(_LEFT, 29, facts.title, size=15, room=_RIGHT - _LEFT, what="title")
-    end = page.text(_LEFT, 35.5, "unlocks the key of ", size=9, grey=_GREY)
-    page.fitted(end, 35.5, facts.root_name, size=10, room=_RIGHT - end, what="root's name")
+    page.fitted(_LEFT, 29, facts.title, size=15, room=_TITLE_ROOM)
+    page.text(_LEFT, 35.5, "unlocks the key of", size=9, grey=_GREY)
+    page.fitted(_ROOT_LEFT, 35.5, facts.root_name, size=10, room=_ROOT_ROOM)
     page.text(_LEFT, 49, facts.name, size=22, bold=True)
-    page.text(90, 43.5, "Custodian", size=8, grey=_GREY)
-    page.fitted(90, 49.5, facts.custodian, size=14, room=_RIGHT - 90, what="custodian's name")
+    page.text(_NAME_LEFT, 43.5, "Custodian", size=8, grey=_GREY)
+    page.fitted(_NAME_LEFT, 49.5, facts.custodian, size=14, room=_NAME_ROOM)
     threshold, count = facts.commitments.threshold, facts.commitments.count
     sentence = f"Any {threshold} of these {count} shares together unlock the key."
     page.text(_LEFT, 58, f"{sentence} Fewer than {threshold} tell nothing about it.", size=10)

@@ -40,7 +40,7 @@ from shared.issue import Issuer, clip_to_issuer, verify_signature
 from shared.keys import certificate_key, kind_of
 from shared.lint import lint_certificate
 from shared.lint.rules import Context
-from shared.pem import load_certificate
+from shared.pem import certificate_pem, load_certificate
 from shared.profile import Profile
 
 TRANSCRIPT_LIMIT_BYTES = 16 << 20
@@ -116,7 +116,12 @@ class _Evidence:
         return load_plan(durable.read_file(self.directory / "plan.toml"))
 
     def certificate(self, stem: str) -> x509.Certificate:
-        return load_certificate(durable.read_file(self.directory / f"{stem}.crt"), what=f"{stem}.crt")
+        data = durable.read_file(self.directory / f"{stem}.crt")
+        certificate = load_certificate(data, what=f"{stem}.crt")
+        # A PEM reader forgives stray bytes; whoever compares digests of files does not.
+        if data != certificate_pem(certificate):
+            raise _false("certificate.file", f"{stem}.crt holds more than the certificate")
+        return certificate
 
     def issued(self) -> list[tuple[IntermediatePlan, x509.Certificate, Record]]:
         plan = self.plan

@@ -12,10 +12,12 @@ from typing import Any
 import click
 
 from shared.errors import ColdrootError, Fatal
+from shared.names import printable
 from shared.terminal import paint
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+_LONGEST_LINE = 1000
 
 
 class Group(click.Group):
@@ -57,6 +59,8 @@ Group.group_class = Group
 
 def report(error: ColdrootError) -> None:
     """Print an error on stderr: one line with its code, and a hint when there is one."""
-    click.echo(f"{paint('error:', 'red', bold=True)} {error.message} [{error.code}]", err=True)
+    # A message may quote a path or a name that somebody chose to disturb a terminal or to forge a second line.
+    message = printable(error.message, limit=_LONGEST_LINE)
+    click.echo(f"{paint('error:', 'red', bold=True)} {message} [{error.code}]", err=True)
     if error.hint:
-        click.echo(f"{paint('hint:', 'cyan')} {error.hint}", err=True)
+        click.echo(f"{paint('hint:', 'cyan')} {printable(error.hint, limit=_LONGEST_LINE)}", err=True)

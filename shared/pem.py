@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -18,6 +19,8 @@ from shared.errors import RequestRejected
 # The largest certificate or request read; a leaf is under 2 kB, an ML-DSA-87 certificate 8 kB.
 LARGEST_OBJECT_BYTES = 64 << 10
 MOST_CERTIFICATES = 16
+_UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
+_Loaded = TypeVar("_Loaded", x509.Certificate, x509.CertificateSigningRequest)
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n(.{0,131072}?)-----END \1-----", re.DOTALL)
 
 
@@ -43,8 +46,8 @@ def load_certificates(data: bytes, *, what: str = "certificate file") -> tuple[x
         if label != "CERTIFICATE":
             raise RequestRejected("pem.foreign", f"the {what} holds a {label}, not only certificates")
         try:
-            found.append(x509.load_pem_x509_certificate(block))
-        except (ValueError, UnsupportedAlgorithm):
+            found.append(_parsed(x509.load_pem_x509_certificate(block)))
+        except _UNPARSABLE:
             raise RequestRejected("certificate.malformed", f"the {what} holds a malformed certificate") from None
     return tuple(found)
 
@@ -69,8 +72,8 @@ def load_certificate_der(data: bytes, *, what: str = "certificate") -> x509.Cert
     """
     _check_size(data, what)
     try:
-        return x509.load_der_x509_certificate(data)
-    except (ValueError, UnsupportedAlgorithm):
+        return _parsed(x509.load_der_x509_certificate(data))
+    except _UNPARSABLE:
         raise RequestRejected("certificate.malformed", f"the {what} is malformed") from None
 
 
@@ -83,12 +86,12 @@ def load_csr(data: bytes, *, what: str = "certificate request") -> x509.Certific
     _check_size(data, what)
     try:
         if data[:1] == b"\x30":
-            return x509.load_der_x509_csr(data)
+            return _parsed(x509.load_der_x509_csr(data))
         blocks = _blocks(data, what)
         if len(blocks) != 1 or blocks[0][0] not in {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}:
             raise RequestRejected("pem.missing", f"the {what} is not one PEM certificate request")
-        return x509.load_pem_x509_csr(blocks[0][1])
-    except (ValueError, UnsupportedAlgorithm):
+        return _parsed(x509.load_pem_x509_csr(blocks[0][1]))
+    except _UNPARSABLE:
         raise RequestRejected("csr.malformed", f"the {what} is malformed") from None
 
 
@@ -105,6 +108,14 @@ def certificate_der(certificate: x509.Certificate) -> bytes:
 def chain_pem(chain: Sequence[x509.Certificate]) -> list[str]:
     """Write each certificate of a chain as PEM text, leaf first, as the wire format's lists have them."""
     return [each.public_bytes(Encoding.PEM).decode("ascii") for each in chain]
+
+
+def _parsed(loaded: _Loaded) -> _Loaded:
+    """Read every part that the library parses only when it is asked for, so that it fails here and not later."""
+    _ = (loaded.subject, loaded.extensions, loaded.signature_hash_algorithm)
+    if isinstance(loaded, x509.Certificate):
+        _ = (loaded.issuer, loaded.not_valid_before_utc, loaded.not_valid_after_utc, loaded.version)
+    return loaded
 
 
 def _blocks(data: bytes, what: str) -> list[tuple[str, bytes]]:

@@ -30,6 +30,8 @@ def fail(what: str) -> None:
     """Fail as asked."""
     if what == "ours":
         raise RequestRejected("a.b", "it went wrong", hint="do it right")
+    if what == "forged":
+        raise RequestRejected("a.b", "a\nfine: all is well\x1b[2J")
     if what == "interrupt":
         raise KeyboardInterrupt
     if what == "foreign":
@@ -54,6 +56,11 @@ def test_foreign_errors_show_their_kind_only() -> None:
     assert "ValueError" in talk
     assert "secret" not in talk
     assert "Traceback" not in talk
+
+
+def test_a_message_is_one_line() -> None:
+    """A file name with a line break could forge a second message, an escape sequence could hide the first."""
+    assert _run("forged")[2] == "error: a\\nfine: all is well\\x1b[2J [a.b]\n"
 
 
 def test_usage_and_interruption() -> None:

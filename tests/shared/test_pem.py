@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from fakes.certificates import make_root
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import keys, pem
@@ -75,3 +75,17 @@ def test_request_files() -> None:
     for data in (PEM, csr + csr, b"\x30\x03\x02\x01\x00", bytes(70_000)):
         with pytest.raises(RequestRejected):
             pem.load_csr(data)
+
+
+@settings(max_examples=300)
+@given(place=st.integers(0, 400), byte=st.integers(1, 255))
+def test_damaged_certificates_fail_here_or_never(place: int, byte: int) -> None:
+    """The library parses some parts only when asked: such a fault would surface far away, as a foreign exception."""
+    der = bytearray(pem.certificate_der(ROOT))
+    der[place % len(der)] ^= byte
+    try:
+        found = pem.load_certificate_der(bytes(der))
+    except RequestRejected:
+        return
+    assert all(part is not None for part in (found.subject, found.issuer, found.extensions, found.version))
+    assert found.signature_hash_algorithm is None or found.signature_hash_algorithm.name
