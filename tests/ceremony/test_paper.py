@@ -14,7 +14,7 @@ import zxingcpp
 from fakes.randomness import seeded
 from PIL import Image
 
-from ceremony.paper import SheetFacts, check_printable, share_receipt, share_sheet
+from ceremony.paper import SheetFacts, check_papers, check_printable, share_receipt, share_sheet
 from ceremony.secret import CeremonySecret
 from ceremony.shares import ShareSet, parse_share, split
 from shared.crossing.words import digest_words
@@ -206,8 +206,22 @@ def test_long_names_shrink_and_endless_ones_are_refused() -> None:
     """A name that runs off the paper is cut by the printer without a word."""
     assert share_receipt(facts(custodian="Maximiliane von und zu Hohenstein-Weissenberg"))
     with pytest.raises(RequestRejected) as caught:
-        share_receipt(facts(custodian="W" * 200))
+        facts(custodian="W" * 90)
     assert caught.value.code == "paper.too-long"
+    assert "90 characters" in caught.value.message
+
+
+def test_plan_is_checked_before_anything_exists() -> None:
+    """A title or name that cannot be printed must stop the plan, not the ceremony after the HSM was touched."""
+    check_papers(title="t" * 100, root_name="Root", custodians=["Ada", "Blaise"])
+    for title, root_name, custodians in (
+        ("W" * 100, "Root", ["Ada"]),
+        ("Title", "W" * 64, ["Ada"]),
+        ("Title", "Root", ["Ada", "W" * 64]),
+    ):
+        with pytest.raises(RequestRejected) as caught:
+            check_papers(title=title, root_name=root_name, custodians=custodians)
+        assert caught.value.code == "paper.too-long"
 
 
 @pytest.mark.parametrize("place", [0, 2])
