@@ -79,7 +79,7 @@ def create_root(
     people, directory = setting.people, setting.directory
     # 1. Nothing is written before everything that can be refused was.
     directory.refuse_if_used()
-    _check_paper(plan)
+    paper.check_papers(title=plan.title, root_name=common_name_of(plan.root.subject), custodians=plan.shares.custodians)
     findings = check_host(setting)
     # 2.
     people.step("The transcript opens")
@@ -103,14 +103,6 @@ def create_root(
     people.step("The transcript closes")
     people.tell("Witnesses copy the head's words by hand: they, not this machine, guard the record.")
     return RootMade(certificate=certificate, head=journal.head())
-
-
-def _check_paper(plan: Plan) -> None:
-    # 1.
-    paper.check_printable(plan.title, what="plan's title")
-    paper.check_printable(common_name_of(plan.root.subject), what="root's name")
-    for custodian in plan.shares.custodians:
-        paper.check_printable(custodian, what="custodian's name")
 
 
 class _Dealing:
@@ -177,6 +169,7 @@ class _Dealing:
                     "custodian": custodian,
                     "file": f"sheets/{path.name}",
                     "sha256": hashlib.sha256(sheet).hexdigest(),
+                    "receipt_sha256": hashlib.sha256(receipt).hexdigest(),
                 },
             )
             people.tell(f"share {share.index} for {custodian}: {path}")
