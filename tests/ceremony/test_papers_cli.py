@@ -1,0 +1,109 @@
+"""The commands that change nothing: what they print, what they refuse, and in which status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from fakes.rehearsal import Rehearsal, fit_host, full_rehearsal, no_hardening
+from fakes.softhsm import needs_softhsm
+
+from ceremony import shares
+from ceremony.cli import cli
+from ceremony.plan import EXAMPLE
+from shared import terminal
+
+
+def _run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("path", [(), *_commands(cli)], ids=" ".join)
+def test_every_command_teaches(path: tuple[str, ...]) -> None:
+    """A command without help is one that an administrator has to guess at."""
+    done = _run(*path, "--help")
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) > 5
+    for line in done.stdout.splitlines():
+        if line.startswith("  --"):
+            assert len(line.split()) > 2, line
+
+
+def test_a_plan_from_new_to_check(tmp_path: Path) -> None:
+    """The example is where everybody starts; its words are what everybody compares."""
+    file = tmp_path / "plan.toml"
+    file.write_text(_run("plan", "new").stdout)
+    assert file.read_text() == EXAMPLE
+    shown = _run("plan", "check", file)
+    facts = json.loads(_run("plan", "check", file, "--json").stdout)
+    assert shown.exit_code == 0
+    assert facts["sha256"] in shown.stdout
+    assert " ".join(facts["words"]) in shown.stdout
+    assert facts["shares"]["threshold"] == 3
+
+
+def test_bad_plans_are_one_line(tmp_path: Path) -> None:
+    """The dotted key leads to the line to mend."""
+    file = tmp_path / "plan.toml"
+    file.write_text(EXAMPLE.replace("years = 10", "yaers = 10"))
+    done = _run("plan", "check", file)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "root.years is missing" in done.stderr
+    assert _run("plan", "check", tmp_path / "none").exit_code == 1
+    assert _run("plan", "check").exit_code == 2
+
+
+def test_host_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that prepares a ceremony relies on the status."""
+    no_hardening(monkeypatch)
+    fit_host(monkeypatch, fit=False)
+    done = _run("host", "check")
+    assert (done.exit_code, "not fit" in done.stderr, "fail" in done.stdout) == (1, True, True)
+    assert _run("host", "check", "--rehearsal").exit_code == 0
+    assert json.loads(_run("host", "check", "--rehearsal", "--json").stdout)[0]["status"] == "fail"
+    fit_host(monkeypatch, fit=True)
+    assert _run("host", "check").exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """One finished rehearsal, never changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        no_hardening(patch)
+        yield full_rehearsal(tmp_path_factory.mktemp("papers"))
+
+
+@needs_softhsm
+def test_one_custodian_checks_one_sheet(finished: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sheet that rotted in its bag must be noticed while the others are still good."""
+    words = shares.read_words_file(finished.words)[1].words
+    monkeypatch.setattr(terminal, "ask_secret", lambda _: " ".join(words).encode())
+    done = _run("share", "check", "--dir", finished.directory)
+    assert done.stdout.startswith("this is share 2 of 5")
+    wrong = [*words[:9], "zzzz", *words[10:]]
+    monkeypatch.setattr(terminal, "ask_secret", lambda _: " ".join(wrong).encode())
+    done = _run("share", "check", "--dir", finished.directory)
+    assert (done.exit_code, "word 10 is not in the word list" in done.stderr) == (1, True)
+    assert words[9] not in done.stderr
+
+
+@needs_softhsm
+def test_the_head_is_what_sha256sum_prints(finished: Rehearsal) -> None:
+    """A witness can compute the head with tools of their own."""
+    last = subprocess.run(
+        ["sh", "-c", f"tail -n 1 {finished.directory}/transcript.jsonl | sha256sum"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert last.stdout.split()[0] == _run("transcript", "head", finished.directory).stdout.splitlines()[0]
