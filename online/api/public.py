@@ -33,7 +33,7 @@ async def health(service: Service, request: Request, argument: str) -> Response:
         Fatal: the intermediate is not valid at the clock's time.
     """
     del request, argument
-    await service.authority.ready()
+    await service.readiness.require()
     return json_response(200, {"status": "ok"})
 
 

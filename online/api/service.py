@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cryptography import x509
 
+from online.api.readiness import Readiness
 from online.authority import PeerCertificate, RenewToken
 from online.config import TlsSettings
 from online.hierarchy import Chain, Hierarchy
@@ -59,3 +60,7 @@ class Service:
     tls: TlsSettings
     """Told to clients in each reply that has a certificate."""
     version: str
+    readiness: Readiness = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "readiness", Readiness(self.authority.ready))

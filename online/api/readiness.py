@@ -1,0 +1,47 @@
+"""Whether the node could issue, asked as often as anybody likes and looked up at most once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from shared.errors import ColdrootError
+
+_SECONDS = 1.0
+
+
+class Readiness:
+    """Remembers the last outcome of a costly check: ``/health`` is open to all, the database must not be."""
+
+    def __init__(
+        self, check: Callable[[], Awaitable[None]], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Make a memory of a check.
+
+        Args:
+            check: raises a ``ColdrootError`` when the node could not issue.
+            monotonic: seconds on a clock that never steps.
+        """
+        self._check = check
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._fresh_until = float("-inf")
+        self._error: ColdrootError | None = None
+
+    async def require(self) -> None:
+        """Return when the node could issue a moment ago; several callers at once wait for one check.
+
+        Raises:
+            ColdrootError: what the check raised.
+        """
+        async with self._lock:
+            if self._monotonic() >= self._fresh_until:
+                try:
+                    await self._check()
+                    self._error = None
+                except ColdrootError as error:
+                    self._error = error
+                self._fresh_until = self._monotonic() + _SECONDS
+        if self._error is not None:
+            raise self._error.with_traceback(None)

@@ -1,0 +1,288 @@
+"""HTTP/1.1 on one side, the server-neutral handler on the other; aiohttp parses, this module sets the limits.
+
+Invariants (RFC 9112):
+
+* a request whose framing or target two readers could understand differently is answered with 4xx, and its
+  connection is closed: nothing that follows on it is ever read as a second request;
+* a request line, its headers and its body each have a size and a deadline;
+* every answer is complete JSON (or PEM) with a length, also to bytes that are no HTTP at all;
+* the handler sees a client certificate only when the TLS engine verified it in this connection's handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import StreamReader
+from cryptography import x509
+
+from online.accesslog import Log, Served
+from online.api import Api, EdgeError, Request, Response, edge_response, internal_response, unavailable_response
+from shared.errors import RequestRejected
+from shared.pem import load_certificate_der
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes in bytes, times in seconds."""
+
+    body: int = 1 << 20
+    request_line: int = 4 << 10
+    # A renewal token brings two or three certificates; with long RSA keys they fill most of this.
+    header: int = 16 << 10
+    headers: int = 64
+    idle: float = 15.0
+    """From the connection (or the last answer) to the end of the next request's headers."""
+    receive: float = 15.0
+    """From the end of the headers to the end of the body."""
+    answer: float = 30.0
+    """For the handler: an HSM or a database that hangs must not hold the caller for ever."""
+    linger: float = 2.0
+    """For reading on after a refusal, so that the caller sees the answer and not a reset."""
+    connections: int = 4096
+    """A process; when all are taken, the one that has been idle longest goes."""
+
+
+class Edge(web.Server):
+    """Makes one protocol a connection, and knows which of them are busy."""
+
+    def __init__(self, api: Api, log: Log, *, limits: Limits | None = None) -> None:
+        """Make an edge. Call it inside the running event loop.
+
+        Args:
+            api: answers requests.
+            log: takes a line a request.
+            limits: sizes and deadlines.
+        """
+        self.limits = limits or Limits()
+        super().__init__(
+            self._answer,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=self.limits.idle,
+            lingering_time=self.limits.linger,
+            max_line_size=self.limits.request_line,
+            max_field_size=self.limits.header,
+            max_headers=self.limits.headers,
+        )
+        self._api = api
+        self._log = log
+        self._busy: set[web.RequestHandler] = set()
+        # A protocol exists from the moment of accept(), its connection only from the end of the TLS handshake.
+        self._handshaking: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._draining = False
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of a connection that was just accepted."""
+        connection = _Connection(
+            self,
+            loop=self._loop,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=self.limits.idle,
+            lingering_time=self.limits.linger,
+            max_line_size=self.limits.request_line,
+            max_field_size=self.limits.header,
+            max_headers=self.limits.headers,
+        )
+        self._handshaking.add(connection)
+        return connection
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count a connection whose handshake is done; make room for it when there is none."""
+        assert isinstance(handler, _Connection)
+        self._handshaking.discard(handler)
+        super().connection_made(handler, transport)
+        if len(self._connections) > self.limits.connections:
+            idle = next((each for each in self._connections if each not in self._busy), handler)
+            idle.force_close()
+
+    async def drain(self, seconds: float, *, grace: float = 1.0) -> None:
+        """Finish what clients have begun, then close. Accepting must have stopped.
+
+        1. Connections that had an answer before, or are being served, end after the present answer.
+        2. Connections that are still in the handshake, or have sent nothing yet, get a moment to send a request.
+        3. What is left at the deadline is cut.
+
+        Args:
+            seconds: the deadline.
+            grace: the moment, in seconds.
+        """
+        self._draining = True
+        deadline = time.monotonic() + seconds
+        fresh_until = min(time.monotonic() + grace, deadline)
+        while (self._connections or self._handshaking) and time.monotonic() < deadline:
+            for each in self.connections:
+                assert isinstance(each, _Connection)
+                if each.served or each in self._busy or time.monotonic() >= fresh_until:
+                    each.close()
+            await asyncio.sleep(0.02)
+        await self.shutdown(0)
+
+    def refuse(self, request: web.BaseRequest, error: BaseException | None) -> web.StreamResponse:
+        """Answer what aiohttp could not parse (or, with an error of another kind, could not serve)."""
+        if isinstance(error, LineTooLong) or (error is not None and str(error).startswith("Too many headers")):
+            response = edge_response(EdgeError(431, "The request line or the headers are too large."))
+        elif error is None or isinstance(error, HttpProcessingError):
+            response = edge_response(EdgeError(400, "The request is not valid HTTP/1.1."))
+        else:
+            response = internal_response(error)
+        return self._finish(request, response, self._api.request_id({}), time.monotonic(), close=True)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        begun = time.monotonic()
+        request_id = self._api.request_id({name.lower(): value for name, value in request.headers.items()})
+        connection = request.protocol
+        self._busy.add(connection)
+        try:
+            try:
+                _check_framing(request)
+                headers = _single_headers(request)
+                body = await self._receive(request)
+                peer = _peer_certificate(request)
+            except EdgeError as error:
+                return self._finish(request, edge_response(error), request_id, begun, close=True)
+            path, _, query = request.raw_path.partition("?")
+            neutral = Request(method=request.method, path=path, query=query, headers=headers, body=body, peer=peer)
+            try:
+                async with asyncio.timeout(self.limits.answer):
+                    response = await self._api.handle(neutral)
+            except TimeoutError:
+                response = unavailable_response(f"there was no outcome within {self.limits.answer:g} s")
+            return self._finish(request, response, request_id, begun, close=self._draining)
+        finally:
+            self._busy.discard(connection)
+
+    async def _receive(self, request: web.BaseRequest) -> bytes:
+        """Read the body within its size and deadline."""
+        length = request.content_length
+        if length is not None and length > self.limits.body:
+            raise EdgeError(413, "The request body is too large.")
+        expectation = request.headers.get("Expect")
+        if expectation is not None:
+            if expectation.lower() != "100-continue":
+                raise EdgeError(417, "The expectation cannot be met.")
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # The interim answer does not count as the beginning of the real one.
+            request.writer.output_size = 0
+        try:
+            async with asyncio.timeout(self.limits.receive):
+                return await _read(request.content, self.limits.body)
+        except TimeoutError:
+            raise EdgeError(408, "The request was not received in time.") from None
+        except web.RequestPayloadError:
+            raise EdgeError(400, "The request body is not valid HTTP/1.1.") from None
+
+    def _finish(
+        self, request: web.BaseRequest, response: Response, request_id: str, begun: float, *, close: bool
+    ) -> web.Response:
+        headers = {
+            "Server": "coldroot",
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+            **response.headers,
+            "X-Request-Id": request_id,
+        }
+        answer = web.Response(status=response.status, headers=headers, body=response.body)
+        if close:
+            answer.force_close()
+        self._log.served(
+            Served(
+                remote=request.remote or "-",
+                request_id=request_id,
+                method=request.method,
+                path=request.raw_path.partition("?")[0],
+                status=response.status,
+                seconds=time.monotonic() - begun,
+                note=response.note,
+            )
+        )
+        return answer
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's protocol, with our answers in the place of its plain-text ones."""
+
+    __slots__ = ("__weakref__", "served")
+
+    def __init__(self, edge: Edge, **settings: object) -> None:
+        super().__init__(edge, **settings)  # type: ignore[arg-type]
+        self.served = False
+        """Whether it had an answer already."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer bytes that are no HTTP request; aiohttp's own answer and its log line would not be ours."""
+        del status, message
+        assert isinstance(self._manager, Edge)
+        return self._manager.refuse(request, exc)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer, and remember that there was one."""
+        self.served = True
+        return await super().finish_response(request, resp, start_time)
+
+    def log_exception(self, *args: object, **kw: object) -> None:
+        """Write nothing: an exception's text could hold what a caller sent."""
+
+
+def _check_framing(request: web.BaseRequest) -> None:
+    """Refuse what intermediaries and servers are known to read differently (request smuggling)."""
+    headers = request.headers
+    if "Transfer-Encoding" in headers and ("Content-Length" in headers or request.version < (1, 1)):
+        raise EdgeError(400, "Transfer-Encoding together with Content-Length or HTTP/1.0 is refused.")
+    if [each.lower() for each in headers.getall("Transfer-Encoding", [])] not in ([], ["chunked"]):
+        raise EdgeError(400, "The only transfer coding is chunked.")
+    hosts = headers.getall("Host", [])
+    if len(hosts) > 1 or (not hosts and request.version >= (1, 1)) or "" in hosts:
+        raise EdgeError(400, "One Host header is wanted.")
+    if "Upgrade" in headers:
+        raise EdgeError(400, "No other protocol is offered.")
+    if not request.raw_path.startswith("/"):
+        raise EdgeError(400, "The request target must be a path.")
+    if headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise EdgeError(415, "A compressed body is not accepted.")
+
+
+def _single_headers(request: web.BaseRequest) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name, value in request.headers.items():
+        lower = name.lower()
+        if lower in found and lower in {"authorization", "content-type", "content-length", "expect", "x-request-id"}:
+            raise EdgeError(400, "A header is given twice that may be given once.")
+        found.setdefault(lower, value)
+    return found
+
+
+async def _read(content: StreamReader, limit: int) -> bytes:
+    body = bytearray()
+    while not content.at_eof():
+        body += await content.readany()
+        if len(body) > limit:
+            raise EdgeError(413, "The request body is too large.")
+    return bytes(body)
+
+
+def _peer_certificate(request: web.BaseRequest) -> x509.Certificate | None:
+    transport = request.transport
+    engine = transport.get_extra_info("ssl_object") if transport is not None else None
+    der = engine.getpeercert(binary_form=True) if engine is not None else None
+    if der is None:
+        return None
+    with suppress(RequestRejected):
+        return load_certificate_der(der)
+    raise EdgeError(400, "The client certificate cannot be read.")

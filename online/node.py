@@ -1,0 +1,70 @@
+"""Putting the node together: from a checked configuration to an authority that can issue.
+
+This is the one place that knows which parts there are. Open a node after forking, once a process: neither the
+store's writer nor an HSM session survives a fork.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from online.authority import Authority, AuthoritySettings
+from online.config import Config
+from online.hierarchy import Hierarchy, load_hierarchy
+from online.provisioners.registry import Registry
+from online.store.sqlite import open_store
+from shared.clock import Clock
+from shared.keystore import SecretCallback, open_key
+
+
+@contextmanager
+def open_hierarchy(config: Config, secret: SecretCallback) -> Iterator[Hierarchy]:
+    """Open the issuing key and read the certificates around it, for the length of a ``with`` block.
+
+    Args:
+        config: of the node.
+        secret: asked for the key's password or PIN, unless the configuration holds it.
+
+    Raises:
+        ColdrootError: what ``open_key`` and ``load_hierarchy`` raise.
+    """
+    with open_key(config.key, _secret_of(config, secret), base=config.home) as key:
+        yield load_hierarchy(key, crt=config.crt, roots=config.roots, federated_roots=config.federated_roots)
+
+
+@asynccontextmanager
+async def open_node(config: Config, secret: SecretCallback, *, clock: Clock) -> AsyncIterator[Authority]:
+    """Open everything that issuing needs, for the length of an ``async with`` block.
+
+    Args:
+        config: of the node.
+        secret: as for ``open_hierarchy``.
+        clock: wall clock.
+
+    Raises:
+        ColdrootError: as ``open_hierarchy``, and what ``open_store`` and ``Authority`` raise.
+    """
+    with open_hierarchy(config, secret) as hierarchy:
+        store = open_store(config.db)
+        try:
+            yield Authority(
+                hierarchy=hierarchy,
+                registry=Registry(config.provisioners),
+                settings=AuthoritySettings(
+                    dns_names=config.dns_names, common_name=config.common_name, backdate=config.backdate
+                ),
+                store=store,
+                clock=clock,
+                rng=os.urandom,
+            )
+        finally:
+            await store.close()
+
+
+def _secret_of(config: Config, secret: SecretCallback) -> SecretCallback:
+    password = config.password
+    if password is None:
+        return secret
+    return lambda _prompt: password.encode("utf-8")

@@ -1,0 +1,224 @@
+"""One worker: a node behind a listening socket, from the first connection to the last.
+
+Invariants:
+
+* nothing is accepted before the node could answer it, and nothing that was begun is dropped when it stops;
+* the node's own leaf is renewed at two thirds of its life by the wall clock, and new connections get the new one
+  without a restart; connections that exist keep the context that they were made with;
+* one connection's or one task's failure never ends the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cryptography import x509
+
+from online.accesslog import Log
+from online.api import Api, Service
+from online.authority import Authority
+from online.config import Config
+from online.edge import Edge, Limits
+from online.node import open_node
+from online.tls import OwnLeaf, make_own_leaf, server_context
+from shared.clock import Clock, rfc3339
+from shared.errors import ColdrootError
+from shared.keystore import SecretCallback
+
+_DRAIN_SECONDS = 30.0
+_HANDSHAKE_SECONDS = 10.0
+_SHUTDOWN_SECONDS = 2.0
+# How often a worker looks at the wall clock. A timer until the due date would not notice a clock that is set.
+_LOOK_SECONDS = 30.0
+_FORGET_EVERY = timedelta(hours=1)
+_MOST_FILES = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast time passes for a worker; tests quicken it."""
+
+    look: float = _LOOK_SECONDS
+    """Seconds between two looks at the clock."""
+    own_leaf: timedelta | None = None
+    """The age at which the own leaf is renewed; two thirds of its life when not given."""
+    drain: float = _DRAIN_SECONDS
+    """Seconds that clients get to finish when the worker stops."""
+
+
+class Server:
+    """Serves one authority on one socket."""
+
+    def __init__(
+        self,
+        *,
+        authority: Authority,
+        config: Config,
+        listener: socket.socket,
+        log: Log,
+        clock: Clock,
+        limits: Limits | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        """Prepare to serve. Call it inside the running event loop.
+
+        Args:
+            authority: issues.
+            config: of the node.
+            listener: bound and listening; it stays the caller's.
+            log: takes a line a request and a line an event.
+            clock: wall clock.
+            limits: of the HTTP side.
+            pace: of the worker's own tasks.
+        """
+        self._authority = authority
+        self._config = config
+        self._listener = listener
+        self._log = log
+        self._clock = clock
+        self._pace = pace or Pace()
+        service = Service(authority=authority, tls=config.tls, version=product_version())
+        self._edge = Edge(Api(service, trace_header=config.logger.trace_header), log, limits=limits)
+        self._accepting: asyncio.Server | None = None
+        self._forget_at = clock.now()
+
+    async def serve(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Serve until told to stop.
+
+        1. Make the own leaf; only then accept.
+        2. Look at the clock now and then: renew the leaf, forget tokens that expired long ago.
+        3. Stop accepting, let clients finish, close.
+
+        Args:
+            stop: set to stop.
+            ready: called once connections are accepted.
+
+        Raises:
+            ColdrootError: ``Authority.own_leaf`` failed before anything was accepted.
+        """
+        # 1.
+        leaf = await make_own_leaf(self._authority)
+        await self._accept_with(leaf)
+        try:
+            ready()
+            # 2.
+            while not await _is_set_within(stop, self._pace.look):
+                leaf = await self._look(leaf)
+        finally:
+            # 3.
+            if self._accepting is not None:
+                self._accepting.close()
+            await self._edge.drain(self._pace.drain)
+
+    async def _look(self, leaf: OwnLeaf) -> OwnLeaf:
+        now = self._clock.now()
+        try:
+            if leaf.is_due(now, after=self._pace.own_leaf):
+                leaf = await make_own_leaf(self._authority)
+                await self._accept_with(leaf)
+                self._log.event(f"own certificate renewed: serial={leaf.chain[0].serial_number}")
+            if not now < self._forget_at <= now + _FORGET_EVERY:
+                await self._authority.forget_tokens()
+                self._forget_at = now + _FORGET_EVERY
+        except ColdrootError as error:
+            # The next look tries again; the old leaf serves until then, and a third of its life is left.
+            self._log.event(f"{error.code}: {error.message}{_remaining(leaf, now)}")
+        return leaf
+
+    async def _accept_with(self, leaf: OwnLeaf) -> None:
+        """Accept new connections with a leaf, then stop accepting them with the one before.
+
+        Both accept from duplicates of one socket, so no connection is refused or waits in a queue that closes.
+        """
+        hierarchy = self._authority.hierarchy
+        trusted: Sequence[x509.Certificate] = (*hierarchy.roots, *hierarchy.chain, *hierarchy.former_issuers)
+        context = server_context(leaf, trusted=trusted, settings=self._config.tls)
+        duplicate = self._listener.dup()
+        try:
+            accepting = await asyncio.get_running_loop().create_server(
+                self._edge,
+                sock=duplicate,
+                ssl=context,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+            )
+        except BaseException:
+            duplicate.close()
+            raise
+        before, self._accepting = self._accepting, accepting
+        if before is not None:
+            before.close()
+
+
+async def run_worker(
+    config: Config,
+    secret: SecretCallback,
+    listener: socket.socket,
+    *,
+    log: Log,
+    clock: Clock,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    pace: Pace | None = None,
+) -> None:
+    """Open the node and serve it until told to stop.
+
+    Args:
+        config: of the node.
+        secret: gives the issuing key's password or PIN.
+        listener: bound and listening.
+        log: takes lines.
+        clock: wall clock.
+        stop: set to stop.
+        ready: called once connections are accepted.
+        pace: of the worker's own tasks.
+
+    Raises:
+        ColdrootError: the node could not be opened.
+    """
+    _allow_many_connections()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _report(log, context))
+    async with open_node(config, secret, clock=clock) as authority:
+        server = Server(authority=authority, config=config, listener=listener, log=log, clock=clock, pace=pace)
+        await server.serve(stop, ready)
+
+
+def product_version() -> str:
+    """Return the version of the installed distribution; ``0`` when it runs from a bare tree."""
+    try:
+        return version("coldroot")
+    except PackageNotFoundError:
+        return "0"
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
+
+
+def _remaining(leaf: OwnLeaf, now: datetime) -> str:
+    end = leaf.chain[0].not_valid_after_utc
+    return f" (the own certificate {'ends' if now < end else 'ENDED'} at {rfc3339(end)})"
+
+
+def _report(log: Log, context: Mapping[str, Any]) -> None:
+    # Only the kind: the text of a foreign exception may hold anything.
+    log.event(f"internal.unexpected: {type(context.get('exception')).__name__} outside of a request")
+
+
+def _allow_many_connections() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if most == resource.RLIM_INFINITY else min(_MOST_FILES, most)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    # A core dump would hold the issuing key.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

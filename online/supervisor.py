@@ -1,0 +1,322 @@
+"""The parent of the workers: it listens, forks, watches, replaces, and ends. It holds no key and speaks no TLS.
+
+The life of ``serve`` (the numbers return in the code):
+
+1. the listener is bound, once; every worker accepts from it;
+2. a child opens the whole node once, on trial: a wrong password is one line before anything runs, and the
+   password that was asked for is kept for the workers that come later;
+3. the workers are started, and only when all of them answer is the node called ready;
+4. a worker that dies is replaced, more and more slowly while its successors die young; one that a wrong password
+   or PIN stops is not, for an HSM locks itself after a few of those;
+5. SIGHUP: the configuration is read again and tried; then the workers are replaced one at a time, the new one
+   answering before the old one is told to go. What is wrong with the new file is said, and the old one stays;
+6. SIGTERM or SIGINT: the workers finish what their clients have begun. A second one ends them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass
+
+from online.accesslog import Log
+from online.child import Child, Tie, failure_of, spawn
+from online.config import Config, load_config
+from online.listener import bind
+from online.notify import notify
+from online.server import Pace, run_worker
+from online.signals import Signals
+from online.trial import Remembered, try_node
+from shared.clock import SystemClock
+from shared.errors import ColdrootError, Fatal, RequestRejected, Unauthenticated
+from shared.keystore import SecretCallback
+
+MOST_WORKERS = 64
+_START_SECONDS = 60.0
+_SPARE_SECONDS = 5.0
+# A worker that lived this long did not die of its start.
+_SETTLED_SECONDS = 60.0
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+def serve(
+    config: Config,
+    *,
+    secret: SecretCallback,
+    workers: int = 1,
+    host: str | None = None,
+    port: int | None = None,
+    pace: Pace | None = None,
+) -> None:
+    """Serve a node until a signal ends it. Returns after a graceful end.
+
+    Args:
+        config: of the node.
+        secret: asked for the issuing key's password or PIN; once, whatever the number of workers.
+        workers: how many processes answer, 1 to 64.
+        host: instead of the configuration's.
+        port: instead of the configuration's; 0 lets the system choose.
+        pace: of the workers' own tasks.
+
+    Raises:
+        RequestRejected: ``serve.workers``, ``listen.*``, and what opening the node raises.
+        ColdrootError: what opening the node raises.
+    """
+    if not 1 <= workers <= MOST_WORKERS:
+        raise RequestRejected("serve.workers", f"{workers} workers are asked for, 1 to {MOST_WORKERS} are possible")
+    # 1.
+    listener = bind(config.address[0] if host is None else host, config.address[1] if port is None else port)
+    with listener, Signals() as signals:
+        # 2.
+        remembered = try_node(config, secret, signals)
+        _Supervisor(config, remembered, listener, signals, workers=workers, pace=pace or Pace()).run()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Worker:
+    """A worker process."""
+
+    child: Child
+    begun: float
+    """Monotonic."""
+    ready: bool = False
+    error: ColdrootError | None = None
+    gone: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Place:
+    """One of the workers that there shall be."""
+
+    worker: _Worker | None = None
+    young_deaths: int = 0
+    start_at: float | None = None
+    """Monotonic; ``None`` when no start is planned."""
+
+
+class _Supervisor:
+    """The loop around the workers."""
+
+    def __init__(
+        self,
+        config: Config,
+        remembered: Remembered,
+        listener: socket.socket,
+        signals: Signals,
+        *,
+        workers: int,
+        pace: Pace,
+    ) -> None:
+        self._config = config
+        self._remembered = remembered
+        self._listener = listener
+        self._signals = signals
+        self._pace = pace
+        self._places = [_Place() for _ in range(workers)]
+        self._leaving: list[_Worker] = []
+        self._log = Log(SystemClock(), as_json=config.logger.format == "json")
+
+    def run(self) -> None:
+        """Start, watch, end.
+
+        Raises:
+            ColdrootError: what kept the first workers from starting, or all later ones.
+        """
+        try:
+            # 3.
+            for place in self._places:
+                self._start(place)
+            for place in self._places:
+                self._await_start(place)
+            if not self._signals.stops:
+                self._announce()
+            while not self._signals.stops:
+                # 4.
+                self._pump(self._next_start())
+                self._replace_dead()
+                # 5.
+                if self._signals.take_reload() and not self._signals.stops:
+                    self._reload()
+        finally:
+            # 6.
+            notify("STOPPING=1")
+            self._end()
+
+    def _start(self, place: _Place) -> None:
+        place.worker = self._fork()
+        place.start_at = None
+
+    def _fork(self) -> _Worker:
+        config, remembered, listener, pace = self._config, self._remembered, self._listener, self._pace
+
+        def work(tie: Tie) -> None:
+            self._signals.close()
+            asyncio.run(_work(tie, config, remembered, listener, pace))
+
+        descriptors = (descriptor for worker in self._living() for descriptor in worker.child.descriptors())
+        return _Worker(child=spawn(work, forget=tuple(descriptors)), begun=time.monotonic())
+
+    def _await_start(self, place: _Place) -> None:
+        """Wait until a place's worker answers, or the end is asked for.
+
+        Raises:
+            ColdrootError: what ended the worker, or ``serve.slow-start``.
+        """
+        worker = place.worker
+        assert worker is not None
+        while not (worker.ready or self._signals.stops):
+            if worker.gone:
+                raise worker.error or Fatal("serve.worker-died", "a worker ended without a word")
+            if time.monotonic() >= worker.begun + _START_SECONDS:
+                raise Fatal("serve.slow-start", f"a worker did not answer within {_START_SECONDS:g} s of its start")
+            self._pump(1.0)
+
+    def _announce(self) -> None:
+        port = self._listener.getsockname()[1]
+        host = self._config.dns_names[0]
+        url = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+        self._log.event(f"READY {url} root fingerprint {self._remembered.root_fingerprint}")
+        notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS=serving {url} with {len(self._places)} worker(s)")
+
+    def _pump(self, seconds: float) -> None:
+        """Wait for a signal or a word from a worker, and take in what came."""
+        by_descriptor = {worker.child.reports: worker for worker in self._living()}
+        readable, _, _ = select.select([self._signals.fileno(), *by_descriptor], [], [], seconds)
+        self._signals.clear()
+        for descriptor in readable:
+            if descriptor in by_descriptor:
+                _take_in(by_descriptor[descriptor])
+        self._leaving = [worker for worker in self._leaving if not worker.gone]
+
+    def _living(self) -> tuple[_Worker, ...]:
+        placed = (place.worker for place in self._places if place.worker is not None)
+        return tuple(worker for worker in (*self._leaving, *placed) if not worker.gone)
+
+    def _replace_dead(self) -> None:
+        now = time.monotonic()
+        for place in self._places:
+            if place.worker is not None and place.worker.gone:
+                self._bury(place, place.worker, now)
+            if place.worker is None and place.start_at is not None and now >= place.start_at:
+                self._start(place)
+        if all(place.worker is None and place.start_at is None for place in self._places):
+            raise Fatal("serve.no-workers", "no worker can be started any more", hint="the lines above say why")
+
+    def _bury(self, place: _Place, worker: _Worker, now: float) -> None:
+        """Decide when a dead worker's place is filled again."""
+        error = worker.error or Fatal("serve.worker-died", "a worker ended without a word")
+        self._log.event(f"worker {worker.child.pid} ended: {error.code}: {error.message}")
+        place.worker = None
+        if isinstance(error, Unauthenticated):
+            self._log.event("it is not replaced: another attempt with the same password or PIN could lock the key")
+            return
+        settled = worker.ready and now - worker.begun >= _SETTLED_SECONDS
+        place.young_deaths = 0 if settled else place.young_deaths + 1
+        pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(place.young_deaths, 10), _LONGEST_PAUSE_SECONDS)
+        place.start_at = now if settled else now + pause
+
+    def _next_start(self) -> float:
+        planned = [place.start_at for place in self._places if place.start_at is not None]
+        return max(0.0, min(planned) - time.monotonic()) if planned else 60.0
+
+    def _reload(self) -> None:
+        """Replace the workers one at a time by ones of the configuration as it is now."""
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        before = self._config, self._remembered
+        try:
+            config = load_config(self._config.path)
+            self._config, self._remembered = config, try_node(config, self._remembered.secret, self._signals)
+            for index, place in enumerate(self._places):
+                self._succeed(place, first=index == 0)
+        except ColdrootError as error:
+            self._config, self._remembered = before
+            self._log.event(f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}")
+        else:
+            moved = config.address != before[0].address
+            self._log.event("configuration reloaded" + ("; the new address counts after a restart" if moved else ""))
+        notify("READY=1")
+
+    def _succeed(self, place: _Place, *, first: bool) -> None:
+        """Start a place's next worker; let the present one go when the next one answers.
+
+        Raises:
+            ColdrootError: the first new worker of a reload did not start. A later one is left to ``_replace_dead``:
+                then the configuration has proved to be good.
+        """
+        old = place.worker
+        if old is not None:
+            self._leaving.append(old)
+        self._start(place)
+        try:
+            self._await_start(place)
+        except ColdrootError:
+            if first:
+                assert place.worker is not None
+                self._dismiss(place.worker)
+                self._leaving = [*(each for each in self._leaving if each is not old), place.worker]
+                place.worker = old
+                raise
+        if old is not None:
+            self._dismiss(old)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        if not worker.gone:
+            os.kill(worker.child.pid, signal.SIGTERM)
+
+    def _end(self) -> None:
+        asked = self._signals.stops
+        for worker in self._living():
+            self._dismiss(worker)
+        deadline = time.monotonic() + self._pace.drain + _SPARE_SECONDS
+        while self._living() and time.monotonic() < deadline and self._signals.stops <= max(asked, 1):
+            self._pump(0.5)
+        for worker in self._living():
+            os.kill(worker.child.pid, signal.SIGKILL)
+            _reap(worker)
+
+
+def _take_in(worker: _Worker) -> None:
+    reports = worker.child.read()
+    if reports is None:
+        _reap(worker)
+        return
+    for report in reports:
+        worker.ready = worker.ready or report.get("ready") is True
+        worker.error = failure_of(report) or worker.error
+
+
+def _reap(worker: _Worker) -> None:
+    worker.child.wait()
+    worker.child.close()
+    worker.gone = True
+
+
+async def _work(tie: Tie, config: Config, remembered: Remembered, listener: socket.socket, pace: Pace) -> None:
+    """Be a worker, until a signal comes or the parent is gone."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(tie.parent, _parent_gone, loop, tie.parent, stop)
+    clock = SystemClock()
+    await run_worker(
+        config,
+        remembered.secret,
+        listener,
+        log=Log(clock, as_json=config.logger.format == "json"),
+        clock=clock,
+        stop=stop,
+        ready=lambda: tie.report(ready=True),
+        pace=pace,
+    )
+
+
+def _parent_gone(loop: asyncio.AbstractEventLoop, descriptor: int, stop: asyncio.Event) -> None:
+    # An end of file is readable for ever: one look is enough.
+    loop.remove_reader(descriptor)
+    stop.set()
