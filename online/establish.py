@@ -31,6 +31,7 @@ from online.home import Defaults, Home
 from online.https import CaUrl, parse_ca_url
 from online.jose import jwe
 from online.jose.jwk import PrivateJwk
+from online.key_choice import KeyChoice
 from online.provisioners.jwk import JwkProvisioner
 from online.store.sqlite import create_database
 from shared import durable, names
@@ -67,7 +68,8 @@ class Wishes:
     """``pkcs11:…`` of the intermediate's key; a file under ``secrets/`` when not given."""
     key_exists: bool = False
     """The HSM already holds the key."""
-    key_kind: KeyKind = KeyKind.EC_P256
+    key: KeyChoice = field(default_factory=KeyChoice)
+    """Its kind."""
     key_password: bytes | None = field(default=None, repr=False)
     """Encrypts the key file; drawn and written under ``secrets/`` when not given."""
     provisioner_password: bytes | None = field(default=None, repr=False)
@@ -219,7 +221,7 @@ def _draw_password(rng: Rng) -> bytes:
 @contextlib.contextmanager
 def _intermediate_key(wishes: Wishes, pin: SecretCallback) -> Iterator[PrivateKey]:
     if wishes.key_uri is None:
-        yield generate(wishes.key_kind)
+        yield wishes.key.generate()
         return
     known: list[bytes] = []
 
@@ -229,7 +231,7 @@ def _intermediate_key(wishes: Wishes, pin: SecretCallback) -> Iterator[PrivateKe
         return known[0]
 
     if not wishes.key_exists:
-        create_key(wishes.key_uri, wishes.key_kind, once)
+        create_key(wishes.key_uri, wishes.key.kind, once, rsa_bits=wishes.key.rsa_bits)
     with open_key(wishes.key_uri, once) as key:
         yield key
 

@@ -1,4 +1,4 @@
-"""A provisioner's signing key on the operator's side: found, and unlocked with its password.
+"""A provisioner's signing key on the operator's side: found, unlocked with its password, and used for tokens.
 
 Invariants: the encrypted key comes from the CA or from its ca.json, never from anywhere else; the key that comes
 out is the one whose identifier the CA published, or it is refused; nothing is cached.
@@ -6,15 +6,22 @@ out is the one whose identifier the CA published, or it is refused; nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from online.client import Client
 from online.config import Config
 from online.jose import jwe
 from online.jose.jwk import PrivateJwk, parse_private_jwk
+from online.provisioners.protocol import Operation
+from online.tokens import Rng, audience, mint_revoke_token, mint_sign_token, offline_audience
+from online.trust import Trust
+from shared import durable
 from shared.errors import NotFound, RequestRejected
+from shared.keys import fingerprint
 from shared.names import printable
+from shared.pem import load_certificates
 from shared.terminal import SecretCallback
 
 
@@ -25,6 +32,117 @@ class Signer:
     name: str
     """The provisioner's name: the token's issuer."""
     key: PrivateJwk = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minter:
+    """A signer, and the CA and operation that its tokens are for."""
+
+    signer: Signer
+    root_fingerprint: str
+    audience: str
+
+    def sign_token(
+        self,
+        subject: str,
+        sans: Sequence[str],
+        *,
+        now: datetime,
+        rng: Rng,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+        cnf: str | None = None,
+    ) -> str:
+        """Mint a token for one certificate; the arguments are those of ``online.tokens.mint_sign_token``."""
+        return mint_sign_token(
+            self.signer.key,
+            issuer=self.signer.name,
+            audience=self.audience,
+            subject=subject,
+            sans=sans,
+            root_fingerprint=self.root_fingerprint,
+            now=now,
+            rng=rng,
+            not_before=not_before,
+            not_after=not_after,
+            cnf=cnf,
+        )
+
+    def revoke_token(
+        self,
+        serial: int,
+        *,
+        now: datetime,
+        rng: Rng,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> str:
+        """Mint a token that revokes one certificate; as ``online.tokens.mint_revoke_token``."""
+        return mint_revoke_token(
+            self.signer.key,
+            issuer=self.signer.name,
+            audience=self.audience,
+            serial=serial,
+            root_fingerprint=self.root_fingerprint,
+            now=now,
+            rng=rng,
+            not_before=not_before,
+            not_after=not_after,
+        )
+
+
+def online_minter(
+    trust: Trust, operation: Operation, secret: SecretCallback, *, name: str | None = None, kid: str | None = None
+) -> Minter:
+    """Return a minter with the provisioner's key that the CA hands out.
+
+    Args:
+        trust: the CA.
+        operation: what the tokens are for.
+        secret: asked for the provisioner's password.
+        name: the provisioner; may be left out when there is only one with a key.
+        kid: its key, when several have one name.
+
+    Raises:
+        NotFound: ``provisioner.unknown``.
+        RequestRejected: ``provisioner.*`` or ``jwe.*``.
+        Unauthenticated: ``jwe.wrong-password``.
+        PeerFailed: ``ca.*``.
+    """
+    signer = unlock_from_ca(trust.client(), secret, name=name, kid=kid)
+    return Minter(
+        signer=signer, root_fingerprint=fingerprint(trust.roots[0]), audience=audience(str(trust.url), operation)
+    )
+
+
+def offline_minter(
+    config: Config, operation: Operation, secret: SecretCallback, *, name: str | None = None, kid: str | None = None
+) -> Minter:
+    """Return a minter with the provisioner's key out of the CA's own configuration.
+
+    Args:
+        config: the ca.json.
+        operation: as for ``online_minter``.
+        secret: as for ``online_minter``.
+        name: as for ``online_minter``.
+        kid: as for ``online_minter``.
+
+    Raises:
+        RequestRejected: ``token.no-root`` before ``online import``; ``provisioner.*``, ``jwe.*``.
+        NotFound: ``provisioner.unknown`` or ``provisioner.no-key``.
+        Unauthenticated: ``jwe.wrong-password``.
+    """
+    root = config.roots[0]
+    if not root.exists():
+        raise RequestRejected(
+            "token.no-root", f"{root} does not exist yet", hint="run online import with the ceremony's reply"
+        )
+    roots = load_certificates(durable.read_file(root), what=f"root file {root}")
+    return Minter(
+        signer=unlock_from_config(config, secret, name=name, kid=kid),
+        root_fingerprint=fingerprint(roots[0]),
+        audience=offline_audience(config.dns_names[0], operation),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

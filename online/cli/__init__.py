@@ -1,0 +1,121 @@
+"""The ``online`` command line.
+
+Invariants: a command's file is imported only when that command runs, so a machine without the ``online`` extra can
+still show help and inspect certificates, and is told in one line what to install for the rest; every error is one
+line and an exit status (``shared.command``).
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from shared.command import Group
+
+INSTALL = "python3 -m pip install 'coldroot[online]'"
+_EXTRA = frozenset({"aiohttp", "jwt", "sqlalchemy"})
+
+# The order is the order of a first day with the node: make it, run it, use it, look at it.
+_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "init": ("establish", "init", "Make an issuing node and the request for its certificate."),
+    "import": ("establish", "import_reply", "Install the certificates that the ceremony sent back."),
+    "serve": ("serve", "serve", "Run the issuing node."),
+    "bootstrap": ("trust", "bootstrap", "Make this machine trust a CA, by its fingerprint."),
+    "token": ("token", "token", "Mint a one-time token."),
+    "certificate": ("certificate", "certificate", "Get a new key and a certificate for it."),
+    "sign": ("certificate", "sign", "Get a certificate for a request (CSR)."),
+    "renew": ("renew", "renew", "Renew a certificate with its own key."),
+    "rekey": ("renew", "rekey", "Renew a certificate for a new key."),
+    "revoke": ("revoke", "revoke", "Revoke a certificate: it is not renewed any more."),
+    "inspect": ("inspect", "inspect", "Show what a certificate says."),
+    "fingerprint": ("inspect", "fingerprint", "Print the SHA-256 fingerprint of a certificate."),
+    "root": ("trust", "root", "Fetch a CA's root by its fingerprint."),
+    "roots": ("trust", "roots", "Fetch the roots of a CA."),
+    "federation": ("trust", "federation", "Fetch the roots of a CA and of those it is federated with."),
+    "health": ("trust", "health", "Ask a CA whether it is well."),
+    "version": ("trust", "version", "Ask a CA for its version."),
+    "provisioner": ("provisioner", "provisioner", "Look at the provisioners of a CA."),
+}
+
+
+class MissingExtra(click.ClickException):
+    """The command needs what only the ``online`` extra installs."""
+
+    exit_code = 2
+
+
+class LazyGroup(Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the table."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; without the extra, return one that says what to install."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, summary = _COMMANDS[cmd_name]
+        try:
+            command = getattr(importlib.import_module(f"online.cli.{module}"), attribute)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing not in _EXTRA:
+                raise
+            return _unavailable(cmd_name, summary, missing)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, without importing them all."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in _COMMANDS.items()])
+
+
+def _unavailable(name: str, summary: str, missing: str) -> click.Command:
+    @click.command(
+        name=name, short_help=summary, context_settings={"ignore_unknown_options": True}, add_help_option=False
+    )
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def unavailable(**arguments: Any) -> NoReturn:
+        del arguments
+        raise MissingExtra(f"online {name} needs the package {missing}; install it with: {INSTALL}")
+
+    return unavailable
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    help="Home directory of this CA or client; also COLDROOT_HOME. [default: ~/.coldroot]",
+)
+@click.version_option(package_name="coldroot", message="%(package)s %(version)s")
+def cli(home: Path | None) -> None:
+    """Run an issuing node, and get, renew and revoke its certificates.
+
+    The client commands also work against a step-ca. The home directory is laid out like step's STEPPATH.
+    Results go to stdout, all talk to stderr. Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+
+    \b
+    A first day, after a root exists (see: ceremony --help):
+      online init --name Acme --dns ca.acme.local --address :9000 --fingerprint HEX
+      ceremony intermediate sign …          (on the offline machine)
+      online import crossing/reply-*.png
+      online serve
+      online token foo.local
+      online certificate foo.local foo.crt foo.key --token TOKEN
+      online renew foo.crt foo.key
+
+    \b
+    Completion of commands and options in bash (zsh and fish likewise):
+      eval "$(_ONLINE_COMPLETE=bash_source online)"
+    """
+    # Read again by online.cli.options.home_option, which each command has for itself.
+    del home

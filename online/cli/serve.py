@@ -1,0 +1,58 @@
+"""``online serve``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from online import supervisor
+from online.cli.options import FILE, home_option, secret_source
+from online.config import load_config
+from online.home import Home
+from shared.errors import RequestRejected
+
+_HIGHEST_PORT = 65535
+
+
+@click.command()
+@click.argument("config_file", metavar="[CONFIG]", type=FILE, required=False)
+@click.option(
+    "--password-file",
+    type=FILE,
+    help="Private file with the password of the intermediate's key, or the HSM's PIN. Without it: the one in ca.json, "
+    "else the one that online init left in the home's secrets/, else you are asked.",
+)
+@click.option("--address", metavar="HOST:PORT", help="Listen here, instead of where ca.json says.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of processes.")
+@home_option
+def serve(
+    *, home: Home, config_file: Path | None, password_file: Path | None, address: str | None, workers: int
+) -> None:
+    """Run the issuing node until it is told to stop.
+
+    CONFIG is a ca.json; without it, the home's. TERM or INT ends the node after the requests in progress. Logs go
+    to stderr.
+
+    \b
+    Examples:
+      online serve
+      online serve /etc/coldroot/config/ca.json --password-file /etc/coldroot/password.txt --workers 4
+    """
+    config = load_config(config_file or home.config)
+    if password_file is not None:
+        # The option wins over a password in the file.
+        config = dataclasses.replace(config, password=None)
+    host, port = _address(address) if address is not None else (None, None)
+    secret = secret_source(password_file, Home(path=config.home).intermediate_password)
+    supervisor.serve(config, secret=secret, workers=workers, host=host, port=port)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or len(port) > 5 or int(port) > _HIGHEST_PORT:  # noqa: PLR2004
+        raise RequestRejected(
+            "serve.address", "--address is not HOST:PORT", hint="write :9000, 127.0.0.1:9000 or [::1]:9000"
+        )
+    return host.removeprefix("[").removesuffix("]"), int(port)
