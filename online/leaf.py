@@ -110,6 +110,10 @@ def renewed_leaf(
     """
     longest = claims.max_tls + backdate
     start = whole_seconds(now) - backdate
+    if issuer.certificate is not None:
+        # Under a young issuer the first leaf began no earlier than it, so its life was shorter by that much. Counted
+        # from a moment before the issuer, the successor would end before its predecessor.
+        start = max(start, issuer.certificate.not_valid_before_utc)
     not_before, not_after = within_issuer(start, start + min(lifetime(old), longest), issuer)
     profile = leaf_profile(
         longest=longest,
