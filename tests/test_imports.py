@@ -40,6 +40,15 @@ def _modules() -> list[Path]:
     return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
+def _constant_begin(argument: ast.expr | None) -> str:
+    """Return the module that is named, or the package below which it is chosen; a question mark for neither."""
+    match argument:
+        case ast.Constant(value=str(name)) | ast.JoinedStr(values=[ast.Constant(value=str(name)), *_]) if "." in name:
+            return name
+        case _:
+            return "?"
+
+
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield (line, dotted name) of every import, also of those written as a call."""
     for node in ast.walk(tree):
@@ -51,9 +60,7 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 # ``from urllib import request`` names a module too.
                 yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names if node.module)
             case ast.Call(func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module")):
-                argument = node.args[0] if node.args else None
-                constant = isinstance(argument, ast.Constant) and isinstance(argument.value, str)
-                yield node.lineno, argument.value if constant else "?"  # type: ignore[union-attr]
+                yield node.lineno, _constant_begin(node.args[0] if node.args else None)
             case _:
                 pass
 

@@ -74,8 +74,9 @@ def test_the_wheel_is_complete(wheel: Path) -> None:
     """A file that works from the checkout and is missing from the wheel fails at the first user."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+    source = wheel.parents[1] / "source"
     for package in PACKAGES:
-        files = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+        files = {path.relative_to(source).as_posix() for path in (source / package).rglob("*.py")}
         assert files <= names
         assert f"{package}/py.typed" in names, "type checkers would ignore the package"
     assert any(name.endswith("/LICENSE") for name in names)
