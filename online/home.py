@@ -99,8 +99,8 @@ def choose_home(option: Path | None, environment: Mapping[str, str], user: Path)
     """
     named = environment.get(ENVIRONMENT_VARIABLE)
     if option is not None:
-        return Home(path=option)
-    return Home(path=Path(named) if named else user / _DEFAULT)
+        return Home(path=option.absolute())
+    return Home(path=(Path(named) if named else user / _DEFAULT).absolute())
 
 
 def load_defaults(home: Home) -> Defaults:
