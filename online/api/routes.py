@@ -16,7 +16,7 @@ from online.api import issuing, public
 from online.api.errors import EdgeError, edge_response, error_response, internal_response, unavailable_response
 from online.api.messages import Request, Response
 from online.api.service import Service
-from shared.errors import ColdrootError, Fatal, Unsupported
+from shared.errors import ColdrootError, Fatal, NotFound, Unsupported
 
 Endpoint = Callable[[Service, Request, str], Awaitable[Response]]
 
@@ -122,7 +122,7 @@ def _route(path: str) -> tuple[tuple[str, ...], Endpoint, str]:
             return methods, endpoint, match[1]
     if _ABSENT.fullmatch(path):
         raise Unsupported("http.absent", "this part of step-ca's interface is not served")
-    raise EdgeError(404, "The requested resource could not be found.")
+    raise NotFound("http.unknown-path", "there is nothing at this path")
 
 
 def _check_origin(headers: Mapping[str, str]) -> None:
