@@ -109,14 +109,20 @@ def write_new(path: Path, content: bytes, *, mode: int = PUBLIC) -> None:
         staging.add(path, content, mode=mode)
 
 
-def replace(path: Path, content: bytes, *, mode: int = PUBLIC) -> None:
+def replace(path: Path, content: bytes, *, mode: int = PUBLIC, owner: tuple[int, int] | None = None) -> None:
     """Put new content in the place of a file, atomically: a reader sees the old or the new, whole.
+
+    Args:
+        path: the file.
+        content: all of it.
+        mode: permission bits.
+        owner: user and group of the new file; the process's own unless given.
 
     Raises:
         StoreFailed: ``file.write-failed``; the old file stays.
     """
     with Staging() as staging:
-        staging.add(path, content, mode=mode, overwrite=True)
+        staging.add(path, content, mode=mode, overwrite=True, owner=owner)
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -155,7 +161,15 @@ class Staging:
     def __init__(self) -> None:
         self._staged: list[tuple[Path, Path, bool]] = []
 
-    def add(self, path: Path, content: bytes, *, mode: int = PUBLIC, overwrite: bool = False) -> None:
+    def add(
+        self,
+        path: Path,
+        content: bytes,
+        *,
+        mode: int = PUBLIC,
+        overwrite: bool = False,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
         """Write one file beside its place.
 
         Args:
@@ -163,6 +177,7 @@ class Staging:
             content: all of it.
             mode: permission bits from the first byte on, whatever the umask.
             overwrite: replace what stands there; otherwise an existing file is an error.
+            owner: user and group of the file; the process's own unless given.
 
         Raises:
             RequestRejected: ``file.exists``.
@@ -177,6 +192,8 @@ class Staging:
             self._staged.append((beside, path, overwrite))
             try:
                 _write_all(descriptor, content)
+                if owner is not None:
+                    os.fchown(descriptor, *owner)
                 os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
             finally:

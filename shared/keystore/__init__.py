@@ -5,7 +5,7 @@ from shared.keystore.module import Module, TokenInfo, load_module
 from shared.keystore.objects import TokenObject
 from shared.keystore.opening import create_key, open_key
 from shared.keystore.pkcs11 import Token
-from shared.keystore.software import load_private_key, private_key_pem, read_private_key
+from shared.keystore.software import KeyCipher, load_private_key, private_key_pem, read_private_key
 from shared.keystore.uri import FileUri, KeyUri, Pkcs11Uri, find_module, is_pkcs11, parse_key_uri
 from shared.terminal import SecretCallback
 
@@ -15,6 +15,7 @@ __all__ = [
     "HsmEd25519Key",
     "HsmKey",
     "HsmRsaKey",
+    "KeyCipher",
     "KeyUri",
     "Module",
     "Pkcs11Uri",

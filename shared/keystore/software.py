@@ -5,7 +5,7 @@ Invariants:
 * a key file is private to its owner, or it is not read;
 * a key in hand is of an allowed kind and strength (``shared.keys``);
 * what is written is PKCS#8 (RFC 5958); under a password it is PBES2 (RFC 8018) with PBKDF2-HMAC-SHA-256 of
-  600 000 rounds and AES-256-CBC, readable by OpenSSL and by ``step``;
+  600 000 rounds and AES-CBC, of 256 bits unless a shorter key is asked for, readable by OpenSSL and by ``step``;
 * a password is asked for only when the file is encrypted, and never stands in an error.
 """
 
@@ -15,6 +15,7 @@ import base64
 import os
 import re
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -37,6 +38,14 @@ _SALT_BYTES = 16
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n(.{0,32768}?)-----END \1-----", re.DOTALL)
 _TOLERATED = frozenset({b"EC PARAMETERS"})
 _PRIVATE_LABELS = frozenset({b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY", b"EC PRIVATE KEY", b"RSA PRIVATE KEY"})
+
+
+class KeyCipher(StrEnum):
+    """What encrypts a key under a password: AES in CBC mode, by the length of its key."""
+
+    AES128 = "aes128"
+    AES192 = "aes192"
+    AES256 = "aes256"
 
 
 def read_private_key(path: Path, secret: SecretCallback) -> PrivateKey:
@@ -91,6 +100,7 @@ def private_key_pem(
     *,
     rng: Callable[[int], bytes] = os.urandom,
     rounds: int = PBKDF2_ROUNDS,
+    cipher: KeyCipher = KeyCipher.AES256,
 ) -> bytes:
     """Write a software key as PKCS#8 PEM.
 
@@ -99,6 +109,7 @@ def private_key_pem(
         password: encrypts the key; ``None`` leaves it in the clear.
         rng: returns the asked number of random bytes, for salt and initialisation vector.
         rounds: of PBKDF2; each guess of the password costs so many.
+        cipher: encrypts the key.
 
     Raises:
         RequestRejected: ``key.empty-password``.
@@ -110,11 +121,12 @@ def private_key_pem(
     if not password:
         raise RequestRejected("key.empty-password", "an empty password protects nothing")
     salt, vector = rng(_SALT_BYTES), rng(_SALT_BYTES)
-    wrapping = PBKDF2HMAC(hashes.SHA256(), 32, salt, rounds).derive(password)
+    size, identifier = _CIPHERS[cipher]
+    wrapping = PBKDF2HMAC(hashes.SHA256(), size, salt, rounds).derive(password)
     padder = padding.PKCS7(128).padder()
-    encryptor = Cipher(algorithms.AES256(wrapping), modes.CBC(vector)).encryptor()
+    encryptor = Cipher(algorithms.AES(wrapping), modes.CBC(vector)).encryptor()
     sealed = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
-    return _pem(b"ENCRYPTED PRIVATE KEY", _encrypted_key_info(salt, rounds, vector, sealed))
+    return _pem(b"ENCRYPTED PRIVATE KEY", _encrypted_key_info(salt, rounds, identifier, vector, sealed))
 
 
 def _private_block(data: bytes, what: str) -> tuple[bytes, bytes]:
@@ -134,15 +146,20 @@ def _private_block(data: bytes, what: str) -> tuple[bytes, bytes]:
 _PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _PBKDF2 = bytes.fromhex("06092a864886f70d01050c")
 _HMAC_SHA256 = bytes.fromhex("06082a864886f70d0209")
-_AES256_CBC = bytes.fromhex("060960864801650304012a")
+# Octets of the AES key, and id-aes…-CBC.
+_CIPHERS = {
+    KeyCipher.AES128: (16, bytes.fromhex("0609608648016503040102")),
+    KeyCipher.AES192: (24, bytes.fromhex("0609608648016503040116")),
+    KeyCipher.AES256: (32, bytes.fromhex("060960864801650304012a")),
+}
 _NULL = b"\x05\x00"
 
 
-def _encrypted_key_info(salt: bytes, rounds: int, vector: bytes, sealed: bytes) -> bytes:
+def _encrypted_key_info(salt: bytes, rounds: int, identifier: bytes, vector: bytes, sealed: bytes) -> bytes:
     """EncryptedPrivateKeyInfo (RFC 5958 §3) with PBES2 parameters (RFC 8018 appendix A.4)."""
     prf = _sequence(_HMAC_SHA256, _NULL)
     derivation = _sequence(_PBKDF2, _sequence(_octets(salt), _integer(rounds), prf))
-    encryption = _sequence(_AES256_CBC, _octets(vector))
+    encryption = _sequence(identifier, _octets(vector))
     return _sequence(_sequence(_PBES2, _sequence(derivation, encryption)), _octets(sealed))
 
 
