@@ -86,8 +86,10 @@ def is_empty(value: Json) -> bool:
 
 
 class Fields:
-    """One object of a configuration: typed access by key, errors with the dotted path.
+    """One object of a ca.json: typed access by key, errors with the dotted path.
 
+    Beside the plainer ``shared.strict.Table``, which reads the files that are all ours, this one knows what a
+    file of step-ca needs: keys that are refused by name while they say something, and durations in Go's notation.
     ``null`` counts as absent, as it does for Go's decoder, which wrote many of the files that are read here.
     """
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fakes import vectors
 from fakes.tokens import b64
 
+from online.jose import b64 as strict_b64
 from online.jose.jwk import Jwk, PrivateJwk, algorithm_for, check_algorithm, parse_jwk, parse_private_jwk, thumbprint
 from shared import keys
 from shared.errors import RequestRejected
@@ -100,6 +101,11 @@ def ec_members(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not ...}
 
 
+def numbers(name: str) -> bytes:
+    """Return a coordinate of the P-256 key."""
+    return strict_b64.decode(str(ec_members()[name]), what=name)
+
+
 @pytest.mark.parametrize(
     ("members", "code"),
     [
@@ -114,6 +120,7 @@ def ec_members(**changes: Any) -> dict[str, Any]:
         (ec_members(x=5), "jwk.malformed"),
         (ec_members(x="AQ"), "jwk.malformed"),
         (ec_members(x="!" * 43), "jose.base64url"),
+        (ec_members(x=b64(bytes(1) + numbers("x"))), "jwk.malformed"),
         (ec_members(y=b64(bytes(32))), "jwk.malformed"),
         (ec_members(x=b64(b"\xff" * 32)), "jwk.malformed"),
         (ec_members(use="enc"), "jwk.use"),
