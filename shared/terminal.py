@@ -31,8 +31,12 @@ def result(text: str) -> None:
 
 
 def result_json(value: object) -> None:
-    """Print a result as JSON on stdout, keys in the order given."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a result as JSON on stdout, keys in the order given.
+
+    Characters that a terminal could obey or misread are written as JSON escapes: the value is the same to a parser.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo("".join(each if each in " \n" or each.isprintable() else json.dumps(each)[1:-1] for each in text))
 
 
 def say(text: str = "") -> None:

@@ -32,12 +32,19 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "revoke": ("revoke", "revoke", "Revoke a certificate: it is not renewed any more."),
     "inspect": ("inspect", "inspect", "Show what a certificate says."),
     "fingerprint": ("inspect", "fingerprint", "Print the SHA-256 fingerprint of a certificate."),
+    "change-pass": ("change_pass", "change_pass", "Change the password of a private key file."),
+    "jwt": ("jwt", "jwt", "Look at a JSON Web Token, or verify it."),
     "root": ("trust", "root", "Fetch a CA's root by its fingerprint."),
     "roots": ("trust", "roots", "Fetch the roots of a CA."),
     "federation": ("trust", "federation", "Fetch the roots of a CA and of those it is federated with."),
     "health": ("trust", "health", "Ask a CA whether it is well."),
     "version": ("trust", "version", "Ask a CA for its version."),
     "provisioner": ("provisioner", "provisioner", "Look at the provisioners of a CA."),
+}
+
+# Spellings for hands that are used to step; not listed in the help.
+_HIDDEN: dict[str, tuple[str, str, str]] = {
+    "crypto": ("crypto", "crypto", "The same as online change-pass and online jwt."),
 }
 
 
@@ -58,9 +65,10 @@ class LazyGroup(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; without the extra, return one that says what to install."""
         del ctx
-        if cmd_name not in _COMMANDS:
+        known = _COMMANDS | _HIDDEN
+        if cmd_name not in known:
             return None
-        module, attribute, summary = _COMMANDS[cmd_name]
+        module, attribute, summary = known[cmd_name]
         try:
             command = getattr(importlib.import_module(f"online.cli.{module}"), attribute)
         except ModuleNotFoundError as error:
