@@ -250,7 +250,9 @@ class _Supervisor:
         """
         old = place.worker
         if old is not None:
+            # In one place only: a child closes the descriptors of all the living, and each once.
             self._leaving.append(old)
+            place.worker = None
         self._start(place)
         try:
             self._await_start(place)
