@@ -28,7 +28,7 @@ from online.renew_token import PresentedRenewal, open_renew_token
 from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, Store, TokenUse
 from online.tokens import Audiences, VerifiedToken
 from shared.clock import Clock
-from shared.errors import RequestRejected, Unauthenticated
+from shared.errors import Fatal, RequestRejected, Unauthenticated
 from shared.issue import issue, prepare
 from shared.keys import PublicKey, csr_key, public_key_digest
 from shared.names import format_name, parse_sans, sans_of
@@ -143,7 +143,7 @@ class Authority:
             validity=validity,
             provisioner=provisioner,
             backdate=self._settings.backdate,
-            serial=random_serial(self._rng),
+            serial=self._serial(),
             issuer=self._issuer,
         )
         # 4, 5, 6
@@ -278,7 +278,7 @@ class Authority:
             public_key,
             now=self._now(),
             backdate=self._settings.backdate,
-            serial=random_serial(self._rng),
+            serial=self._serial(),
             issuer=self._issuer,
         )
         return await self._issue(wanted, kind=CertificateKind.OWN, provisioner=None, token=None, parent=None)
@@ -333,7 +333,7 @@ class Authority:
             claims=provisioner.claims,
             now=now,
             backdate=self._settings.backdate,
-            serial=random_serial(self._rng),
+            serial=self._serial(),
             issuer=self._issuer,
         )
         return await self._issue(wanted, kind=kind, provisioner=provisioner, token=token, parent=old.serial_number)
@@ -366,6 +366,12 @@ class Authority:
         await self._store.record_certificate(token=token, certificate=row)
         # 6.
         return (certificate, *self.hierarchy.chain)
+
+    def _serial(self) -> int:
+        try:
+            return random_serial(self._rng)
+        except OSError:
+            raise Fatal("authority.no-randomness", "the operating system gives no random numbers") from None
 
     def _now(self) -> datetime:
         """Read the clock, and stop when the issuing certificate is not valid at that time."""
