@@ -120,7 +120,7 @@ def establish(home: Home, crossing: Path, wishes: Wishes, *, pin: SecretCallback
     defaults = Defaults(ca_url=str(ca_url), fingerprint=pinned, root=home.root_certificate if pinned else None)
     secrets = {} if wishes.provisioner_password else {home.provisioner_password: provisioner_password + b"\n"}
     # 3.
-    with _intermediate_key(wishes, pin) as key:
+    with _intermediate_key(wishes, pin, home.path) as key:
         if wishes.key_uri is None:
             secrets[home.intermediate_key] = private_key_pem(key, key_password, rng=rng)
             if not wishes.key_password:
@@ -219,7 +219,7 @@ def _draw_password(rng: Rng) -> bytes:
 
 
 @contextlib.contextmanager
-def _intermediate_key(wishes: Wishes, pin: SecretCallback) -> Iterator[PrivateKey]:
+def _intermediate_key(wishes: Wishes, pin: SecretCallback, base: Path) -> Iterator[PrivateKey]:
     if wishes.key_uri is None:
         yield wishes.key.generate()
         return
@@ -231,8 +231,8 @@ def _intermediate_key(wishes: Wishes, pin: SecretCallback) -> Iterator[PrivateKe
         return known[0]
 
     if not wishes.key_exists:
-        create_key(wishes.key_uri, wishes.key.kind, once, rsa_bits=wishes.key.rsa_bits)
-    with open_key(wishes.key_uri, once) as key:
+        create_key(wishes.key_uri, wishes.key.kind, once, rsa_bits=wishes.key.rsa_bits, base=base)
+    with open_key(wishes.key_uri, once, base=base) as key:
         yield key
 
 

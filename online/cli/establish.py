@@ -67,7 +67,7 @@ def init(
     Examples:
       online init --name Acme --dns ca.acme.local --address :9000 --fingerprint 8cae…e532
       online init --name Acme --dns localhost --dns 127.0.0.1 --address 127.0.0.1:9000 --root root.crt
-      online init … --key-uri 'pkcs11:token=node;object=intermediate' --password-file pin.txt
+      online init … --key-uri 'pkcs11:token=node;object=ca?module-name=softhsm2' --password-file pin.txt
     """
     own_key_password = durable.read_secret(password_file) if password_file and key_uri is None else None
     own_password = durable.read_secret(provisioner_password_file) if provisioner_password_file else None

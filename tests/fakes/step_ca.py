@@ -34,7 +34,7 @@ class FakeCa:
 
     def __init__(self) -> None:
         now = datetime.now(UTC)
-        self.root, root_key = make_root(begin=now - timedelta(days=1))
+        self.root, root_key = make_root(begin=now - timedelta(days=7))
         self.intermediate, self._key = make_intermediate(self.root, root_key)
         self.requests: list[tuple[str, str, dict[str, object], dict[str, str], x509.Certificate | None]] = []
         """(method, path, body, headers, client certificate) of each request."""
