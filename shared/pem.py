@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from cryptography import x509
@@ -47,7 +47,7 @@ def load_certificates(data: bytes, *, what: str = "certificate file") -> tuple[x
         if label != "CERTIFICATE":
             raise RequestRejected("pem.foreign", f"the {what} holds a {label}, not only certificates")
         try:
-            found.append(_parsed(x509.load_pem_x509_certificate(block)))
+            found.append(_parse(x509.load_pem_x509_certificate, block))
         except _UNPARSABLE:
             raise RequestRejected("certificate.malformed", f"the {what} holds a malformed certificate") from None
     return tuple(found)
@@ -73,7 +73,7 @@ def load_certificate_der(data: bytes, *, what: str = "certificate") -> x509.Cert
     """
     _check_size(data, what)
     try:
-        return _parsed(x509.load_der_x509_certificate(data))
+        return _parse(x509.load_der_x509_certificate, data)
     except _UNPARSABLE:
         raise RequestRejected("certificate.malformed", f"the {what} is malformed") from None
 
@@ -87,11 +87,11 @@ def load_csr(data: bytes, *, what: str = "certificate request") -> x509.Certific
     _check_size(data, what)
     try:
         if data[:1] == b"\x30":
-            return _parsed(x509.load_der_x509_csr(data))
+            return _parse(x509.load_der_x509_csr, data)
         blocks = _blocks(data, what)
         if len(blocks) != 1 or blocks[0][0] not in {"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"}:
             raise RequestRejected("pem.missing", f"the {what} is not one PEM certificate request")
-        return _parsed(x509.load_pem_x509_csr(blocks[0][1]))
+        return _parse(x509.load_pem_x509_csr, blocks[0][1])
     except _UNPARSABLE:
         raise RequestRejected("csr.malformed", f"the {what} is malformed") from None
 
@@ -111,14 +111,17 @@ def chain_pem(chain: Sequence[x509.Certificate]) -> list[str]:
     return [each.public_bytes(Encoding.PEM).decode("ascii") for each in chain]
 
 
-def _parsed(loaded: _Loaded) -> _Loaded:
+def _parse(load: Callable[[bytes], _Loaded], data: bytes) -> _Loaded:
     """Read every part that the library parses only when it is asked for, so that it fails here and not later."""
     with warnings.catch_warnings():
-        # The library warns of names that are longer than RFC 5280 allows; our own checks refuse or bear them.
+        # The library warns of what RFC 5280 forbids and some CA wrote nevertheless; our own checks decide on that.
         warnings.simplefilter("ignore")
+        loaded = load(data)
         _ = (loaded.subject, loaded.extensions, loaded.signature_hash_algorithm)
         if isinstance(loaded, x509.Certificate):
             _ = (loaded.issuer, loaded.not_valid_before_utc, loaded.not_valid_after_utc, loaded.version)
+            if loaded.serial_number <= 0:
+                raise ValueError
     return loaded
 
 
