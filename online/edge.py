@@ -128,7 +128,7 @@ class Edge(web.Server):
 
     def refuse(self, request: web.BaseRequest, error: BaseException | None) -> web.StreamResponse:
         """Answer what aiohttp could not parse (or, with an error of another kind, could not serve)."""
-        if isinstance(error, LineTooLong) or (error is not None and str(error).startswith("Too many headers")):
+        if isinstance(error, LineTooLong) or _is_about(error, "Too many headers"):
             response = edge_response(EdgeError(431, "The request line or the headers are too large."))
         elif error is None or isinstance(error, HttpProcessingError):
             response = edge_response(EdgeError(400, "The request is not valid HTTP/1.1."))
@@ -238,6 +238,10 @@ class _Connection(web.RequestHandler):
 
     def log_exception(self, *args: object, **kw: object) -> None:
         """Write nothing: an exception's text could hold what a caller sent."""
+
+
+def _is_about(error: BaseException | None, beginning: str) -> bool:
+    return isinstance(error, HttpProcessingError) and error.message.startswith(beginning)
 
 
 def _check_framing(request: web.BaseRequest) -> None:
