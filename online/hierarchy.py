@@ -1,7 +1,7 @@
 """The certificates above the leaves: the issuing intermediate with its key, what leads to a root, and the roots.
 
 Invariant: in a ``Hierarchy`` in hand the key belongs to the issuing certificate, each certificate is a CA signed
-by the one above it, and the last one is signed by a trusted root. Time is not part of it: that is asked anew with
+by the one above it within its path length, and the last one is signed by a trusted root. Time is not part of it: that is asked anew with
 every certificate that is issued.
 """
 
@@ -62,14 +62,15 @@ class Hierarchy:
                 "the intermediate key does not belong to the intermediate certificate",
                 hint="check crt and key in ca.json, and that the ceremony's reply was imported",
             )
-        for certificate, above in zip(self.chain, (*self.chain[1:], None), strict=True):
-            candidates = (above,) if above is not None else self.roots
-            if not _is_ca(certificate) or not any(
-                is_signed_by(certificate, Issuer.from_certificate(each)) for each in candidates
+        for depth, certificate in enumerate(self.chain):
+            above = self.chain[depth + 1 : depth + 2] or self.roots
+            if not _may_issue(certificate, depth) or not any(
+                is_signed_by(certificate, Issuer.from_certificate(each)) and _may_issue(each, depth + 1)
+                for each in above
             ):
                 raise RequestRejected(
                     "authority.chain",
-                    f"{format_name(certificate.subject)} is not a CA certificate signed by the one above it",
+                    f"{format_name(certificate.subject)} is not a CA certificate under the one above it",
                     hint="check root and crt in ca.json",
                 )
 
@@ -119,10 +120,11 @@ def _read(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:
     )
 
 
-def _is_ca(certificate: x509.Certificate) -> bool:
+def _may_issue(certificate: x509.Certificate, below: int) -> bool:
+    """Tell whether a certificate may sign certificates, with so many CAs between it and a leaf (RFC 5280 §4.2.1.9)."""
     try:
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return False
-    return basic.ca and usage.key_cert_sign
+    return basic.ca and usage.key_cert_sign and (basic.path_length is None or basic.path_length >= below)
