@@ -40,6 +40,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "health": ("trust", "health", "Ask a CA whether it is well."),
     "version": ("trust", "version", "Ask a CA for its version."),
     "provisioner": ("provisioner", "provisioner", "Look at the provisioners of a CA."),
+    "systemd": ("systemd", "systemd", "Print or install unit files: the node, renewals."),
 }
 
 # Spellings for hands that are used to step; not listed in the help.
