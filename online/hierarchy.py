@@ -1,8 +1,8 @@
 """The certificates above the leaves: the issuing intermediate with its key, what leads to a root, and the roots.
 
 Invariant: in a ``Hierarchy`` in hand the key belongs to the issuing certificate, each certificate is a CA signed
-by the one above it within its path length, and the last one is signed by a trusted root. Time is not part of it: that is asked anew with
-every certificate that is issued.
+by the one above it within its path length, and the last one is signed by a trusted root. Time is not part of it:
+that is asked anew with every certificate that is issued.
 """
 
 from __future__ import annotations

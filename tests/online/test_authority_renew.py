@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -26,6 +27,7 @@ from online.store import CertificateKind
 from shared.errors import ColdrootError, Fatal, PolicyDenied, RequestRejected, Unauthenticated
 from shared.issue import lifetime
 from shared.keys import KeyKind, generate
+from shared.pem import load_certificate_der
 
 CODE_SIGNING = ExtendedKeyUsageOID.CODE_SIGNING
 
@@ -259,6 +261,22 @@ async def test_further_extensions_of_an_old_leaf_are_kept() -> None:
     leaf = sloppy_leaf(world.pki, step=vouched(world), more=(x509.Extension(points.oid, False, points),))
     renewed = await world.authority.renew(PeerCertificate(certificate=leaf))
     assert renewed[0].extensions.get_extension_for_class(x509.CRLDistributionPoints).value == points
+
+
+async def test_a_leaf_with_a_common_name_that_is_too_long_is_renewed_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """step-ca issued such leaves for long host names; the library's warnings would fill the node's log."""
+    world = make_world()
+    long = "a" * 60 + ".example.com"
+    with warnings.catch_warnings(), monkeypatch.context() as patched:
+        warnings.simplefilter("ignore")
+        plain = x509.NameAttribute
+        patched.setattr(x509, "NameAttribute", lambda oid, value: plain(oid, value, _validate=False))
+        made = sloppy_leaf(world.pki, common=long, san=long, step=vouched(world))
+        leaf = load_certificate_der(made.public_bytes(Encoding.DER))
+    renewed = await world.authority.renew(PeerCertificate(certificate=leaf))
+    assert renewed[0].public_key() == leaf.public_key()
 
 
 async def test_a_client_only_leaf_stays_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import subprocess
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -182,6 +183,29 @@ def test_a_subject_of_a_thousand_parts_is_refused() -> None:
     assert refusal.value.code in {"csr.subject", "csr.too-large"}
 
 
+def test_a_common_name_that_is_too_long_is_refused_without_a_warning() -> None:
+    """The library prints a warning for it: strangers would write to the node's stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a" * 70, _validate=False)])
+        csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(KEY, hashes.SHA256())
+        der = csr.public_bytes(Encoding.DER)
+    with pytest.raises(PolicyDenied) as refusal:
+        accept(load_csr(der))
+    assert refusal.value.code == "csr.common-name"
+
+
+def test_an_attribute_that_stands_there_twice_is_refused() -> None:
+    """Two lists of extensions: one is checked, the other is believed."""
+    csr = make_csr("a.example.com", parse_sans(("a.example.com", "b.example.com")), key=KEY)
+    attributes = bytes.fromhex("06092a864886f70d01090e")
+    der = csr.public_bytes(Encoding.DER)
+    assert der.count(attributes) == 1
+    assert accept(load_csr(der)) == KEY.public_key()
+    with pytest.raises(RequestRejected):
+        accept(load_csr(doubled_attribute(der)))
+
+
 def test_a_challenge_password_and_other_extensions_decide_nothing() -> None:
     """Old tools send them; the profile decides, so they are neither obeyed nor an error."""
     csr = make_csr(
@@ -288,6 +312,36 @@ def test_refusals_show_no_control_characters() -> None:
 DER = make_csr("a.example.com", parse_sans(NAMES), key=KEY).public_bytes(Encoding.DER)
 LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 HOSTS = st.lists(st.builds("{}.{}.example".format, LABEL, LABEL), min_size=1, max_size=5, unique=True)
+
+
+def doubled_attribute(der: bytes) -> bytes:
+    """Write the request's attributes twice into it and mend the lengths around them; the signature breaks."""
+    read, length = _header(der, 0)
+    body = der[read : read + length]
+    start, inner = _header(body, 0)
+    info = body[start : start + inner]
+    at = info.index(b"\xa0", 60)
+    inside, size = _header(info, at)
+    attribute = info[inside : inside + size]
+    info = info[:at] + _tlv(0xA0, attribute * 2)
+    return _tlv(0x30, _tlv(0x30, info) + body[start + inner :])
+
+
+def _header(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of the element at a place begins, and its length."""
+    first = data[at + 1]
+    if first < 0x80:
+        return at + 2, first
+    count = first & 0x7F
+    return at + 2 + count, int.from_bytes(data[at + 2 : at + 2 + count], "big")
+
+
+def _tlv(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    length = size.to_bytes(2, "big")
+    return bytes([tag, 0x82]) + length + content if size > 0xFF else bytes([tag, 0x81, size]) + content
 
 
 @given(wanted=HOSTS, asked=HOSTS)
