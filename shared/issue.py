@@ -85,7 +85,8 @@ class IssuanceRequest:
     not_after: datetime
     sans: SanSet = field(default_factory=SanSet)
     extra: tuple[x509.Extension[x509.ExtensionType], ...] = ()
-    """Extensions that the issuer adds at the end; the profile must allow them."""
+    """Extensions that the issuer adds at the end; the profile must allow them. Authority information access goes before
+    the alternative names, where step-ca has it."""
     renewed_from: x509.Certificate | None = None
     """The certificate that this one renews: its extensions are taken over in their order, after a fresh
     authority key identifier, with a fresh subject key identifier."""
@@ -214,13 +215,13 @@ def _builder(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> x509
     extensions = (
         _renewed(profile, request, issuer) if request.renewed_from is not None else _fresh(profile, request, issuer)
     )
-    for extension in (*extensions, *request.extra):
+    for extension in extensions:
         builder = builder.add_extension(extension.value, extension.critical)
     return builder
 
 
 def _fresh(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list[x509.Extension[x509.ExtensionType]]:
-    """The profile's extensions in step-ca's order: KU, EKU, BC, SKI, AKI, SAN."""
+    """The profile's extensions in step-ca's order, KU, EKU, BC, SKI, AKI, AIA, SAN, and the rest of the issuer's."""
     found: list[x509.ExtensionType] = [profile.key_usage(kind_of(request.public_key))]
     if profile.extended_key_usage:
         found.append(x509.ExtendedKeyUsage(profile.extended_key_usage))
@@ -229,15 +230,17 @@ def _fresh(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list[x
     found.append(x509.SubjectKeyIdentifier.from_public_key(request.public_key))
     if profile.role is not Role.ROOT:
         found.append(issuer.authority_key_identifier())
+    critical = {x509.KeyUsage: True, x509.BasicConstraints: True}
+    result = [x509.Extension(each.oid, critical.get(type(each), False), each) for each in found]
+    result += [each for each in request.extra if isinstance(each.value, x509.AuthorityInformationAccess)]
     if request.sans:
-        found.append(x509.SubjectAlternativeName(request.sans.general_names()))
-    empty_subject = not list(request.subject)
-    critical = {x509.KeyUsage: True, x509.BasicConstraints: True, x509.SubjectAlternativeName: empty_subject}
-    return [x509.Extension(each.oid, critical.get(type(each), False), each) for each in found]
+        names: x509.ExtensionType = x509.SubjectAlternativeName(request.sans.general_names())
+        result.append(x509.Extension(names.oid, not list(request.subject), names))
+    return result + [each for each in request.extra if not isinstance(each.value, x509.AuthorityInformationAccess)]
 
 
 def _renewed(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list[x509.Extension[x509.ExtensionType]]:
-    """The old certificate's extensions in their order, behind a fresh authority key identifier.
+    """The old certificate's extensions in their order, behind a fresh authority key identifier, and the issuer's.
 
     Key usage is the profile's again: a rekey to another kind of key needs another one.
     """
@@ -255,7 +258,7 @@ def _renewed(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list
             found.append(x509.Extension(extension.oid, True, profile.key_usage(kind_of(request.public_key))))
         else:
             found.append(extension)
-    return found
+    return [*found, *request.extra]
 
 
 def lifetime(certificate: x509.Certificate) -> timedelta:

@@ -167,6 +167,18 @@ def canonical_uri(text: str) -> str:
     return f"{scheme.lower()}:{rest}"
 
 
+def canonical_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Check an IP address in its usual notation and return it.
+
+    Raises:
+        RequestRejected: ``name.ip``.
+    """
+    address = _address(text)
+    if address is None:
+        raise RequestRejected("name.ip", f"{printable(text)} is not an IP address")
+    return address
+
+
 def common_name(text: str) -> str:
     """Check a common name: 1 to 64 visible characters without controls, overrides or edge spaces.
 

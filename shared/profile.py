@@ -27,6 +27,25 @@ class Role(StrEnum):
     LEAF = "leaf"
 
 
+class KeyPurpose(StrEnum):
+    """What a leaf's key may be good for (RFC 5280 §4.2.1.3); signing certificates and lists is not among it."""
+
+    DIGITAL_SIGNATURE = "digitalSignature"
+    CONTENT_COMMITMENT = "contentCommitment"
+    KEY_ENCIPHERMENT = "keyEncipherment"
+    DATA_ENCIPHERMENT = "dataEncipherment"
+    KEY_AGREEMENT = "keyAgreement"
+
+
+# TLS: leaves sign, and RSA leaves also receive keys (TLS 1.2 key transport).
+LEAF_PURPOSES = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.KEY_ENCIPHERMENT})
+# What a kind of key can do at all: RFC 3279 §2.3.1, RFC 8813 §3, RFC 8410 §5.
+_RSA_CAN = frozenset(KeyPurpose) - {KeyPurpose.KEY_AGREEMENT}
+_EC_CAN = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.CONTENT_COMMITMENT, KeyPurpose.KEY_AGREEMENT})
+_ED25519_CAN = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.CONTENT_COMMITMENT})
+_CAN = {KeyKind.RSA: _RSA_CAN, KeyKind.ED25519: _ED25519_CAN}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """The shape of one kind of certificate."""
@@ -43,6 +62,8 @@ class Profile:
     needs_san: bool = False
     allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()
     """Further extensions that may stand in the certificate, non-critical only."""
+    purposes: frozenset[KeyPurpose] = LEAF_PURPOSES
+    """What a leaf's key is for, as far as its kind can do it. Not looked at for a CA."""
 
     def __post_init__(self) -> None:
         if self.longest < timedelta(seconds=1):
@@ -53,6 +74,10 @@ class Profile:
             raise RequestRejected(
                 "profile.extended-key-usage",
                 f"profile {self.name}: extended key usage on a CA would forbid client certificates below it",
+            )
+        if KeyPurpose.DIGITAL_SIGNATURE not in self.purposes:
+            raise RequestRejected(
+                "profile.purposes", f"profile {self.name}: a leaf that does not sign cannot prove who it is"
             )
         if not self.key_kinds:
             raise RequestRejected("profile.key-kinds", f"profile {self.name}: no kind of key is accepted")
@@ -65,14 +90,15 @@ class Profile:
     def key_usage(self, kind: KeyKind) -> x509.KeyUsage:
         """Return the key usage for a subject key of a kind (RFC 5280 §4.2.1.3).
 
-        CAs sign certificates and CRLs; leaves sign, and RSA leaves also receive keys (TLS 1.2 key transport).
+        CAs sign certificates and CRLs; leaves do what the profile wants of those things that the kind of key can do.
         """
+        can = frozenset() if self.is_ca else self.purposes & _CAN.get(kind, _EC_CAN)
         return x509.KeyUsage(
-            digital_signature=not self.is_ca,
-            content_commitment=False,
-            key_encipherment=not self.is_ca and kind is KeyKind.RSA,
-            data_encipherment=False,
-            key_agreement=False,
+            digital_signature=KeyPurpose.DIGITAL_SIGNATURE in can,
+            content_commitment=KeyPurpose.CONTENT_COMMITMENT in can,
+            key_encipherment=KeyPurpose.KEY_ENCIPHERMENT in can,
+            data_encipherment=KeyPurpose.DATA_ENCIPHERMENT in can,
+            key_agreement=KeyPurpose.KEY_AGREEMENT in can,
             key_cert_sign=self.is_ca,
             crl_sign=self.is_ca,
             encipher_only=False,
