@@ -1,4 +1,4 @@
-"""The listening socket: bound once, before any worker is forked, and shared by all of them.
+"""The listening socket: bound once, or handed over by systemd, before any worker is forked, and shared by all of them.
 
 A shared socket rather than one a worker (``SO_REUSEPORT``): a worker that is replaced then takes no connection
 that waits in its own queue with it.
@@ -7,6 +7,7 @@ that waits in its own queue with it.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from shared.errors import RequestRejected
@@ -14,6 +15,38 @@ from shared.names import printable
 
 _BACKLOG = 1024
 _PRIVILEGED = 1024
+# sd_listen_fds(3): sockets that the service manager hands over are numbered from here.
+_FIRST_HANDED_OVER = 3
+
+
+def adopt() -> socket.socket | None:
+    """Take over the socket that systemd listens on for this process; ``None`` when it handed none over.
+
+    The variables that tell of it are dropped: they are for this process and not for one that it starts.
+
+    Raises:
+        RequestRejected: ``listen.handed-over`` when it is not exactly one TCP socket that listens.
+    """
+    process, number, _ = (os.environ.pop(f"LISTEN_{each}", "") for each in ("PID", "FDS", "FDNAMES"))
+    if process != str(os.getpid()) or number in {"", "0"}:
+        return None
+    hint = "let coldroot.socket have one ListenStream= with a port"
+    if number != "1":
+        raise RequestRejected(
+            "listen.handed-over", f"systemd handed {printable(number)} sockets over, not one", hint=hint
+        )
+    try:
+        handed = socket.socket(fileno=_FIRST_HANDED_OVER)
+        listens = handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+    except OSError:
+        raise RequestRejected("listen.handed-over", "systemd handed over what is no socket", hint=hint) from None
+    if not listens or handed.type != socket.SOCK_STREAM or handed.family not in {socket.AF_INET, socket.AF_INET6}:
+        handed.close()
+        raise RequestRejected(
+            "listen.handed-over", "the socket from systemd is not a TCP socket that listens", hint=hint
+        )
+    handed.set_inheritable(False)
+    return handed
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -7,7 +7,8 @@ The life of ``serve`` (the numbers return in the code):
    password that was asked for is kept for the workers that come later;
 3. the workers are started, and only when all of them answer is the node called ready;
 4. a worker that dies is replaced, more and more slowly while its successors die young; one that a wrong password
-   or PIN stops is not, for an HSM locks itself after a few of those;
+   or PIN stops is not, for an HSM locks itself after a few of those. A worker that gives no sign of life for a
+   minute is ended and replaced. The parent itself is watched by systemd, where there is one;
 5. SIGHUP: the configuration is read again and tried; then the workers are replaced one at a time, the new one
    answering before the old one is told to go. What is wrong with the new file is said, and the old one stays;
 6. SIGTERM or SIGINT: the workers finish what their clients have begun. A second one ends them at once.
@@ -26,8 +27,8 @@ from dataclasses import dataclass
 from online.accesslog import Log
 from online.child import Child, Tie, failure_of, spawn
 from online.config import Config, load_config
-from online.listener import bind
-from online.notify import notify
+from online.listener import adopt, bind
+from online.notify import Watchdog, notify
 from online.server import Pace, run_worker
 from online.signals import Signals
 from online.trial import Remembered, try_node
@@ -38,6 +39,9 @@ from shared.keystore import SecretCallback
 MOST_WORKERS = 64
 _START_SECONDS = 60.0
 _SPARE_SECONDS = 5.0
+_BEAT_SECONDS = 5.0
+# A worker whose event loop has not come round for this long never will.
+_LONGEST_SILENCE_SECONDS = 60.0
 # A worker that lived this long did not die of its start.
 _SETTLED_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.5
@@ -70,7 +74,10 @@ def serve(
     if not 1 <= workers <= MOST_WORKERS:
         raise RequestRejected("serve.workers", f"{workers} workers are asked for, 1 to {MOST_WORKERS} are possible")
     # 1.
-    listener = bind(config.address[0] if host is None else host, config.address[1] if port is None else port)
+    listener = adopt() if host is None and port is None else None
+    listener = listener or bind(
+        config.address[0] if host is None else host, config.address[1] if port is None else port
+    )
     with listener, Signals() as signals:
         # 2.
         remembered = try_node(config, secret, signals)
@@ -84,6 +91,8 @@ class _Worker:
     child: Child
     begun: float
     """Monotonic."""
+    heard: float
+    """Monotonic: when it last gave a sign of life."""
     ready: bool = False
     error: ColdrootError | None = None
     gone: bool = False
@@ -120,6 +129,7 @@ class _Supervisor:
         self._places = [_Place() for _ in range(workers)]
         self._leaving: list[_Worker] = []
         self._log = Log(SystemClock(), as_json=config.logger.format == "json")
+        self._watchdog = Watchdog()
 
     def run(self) -> None:
         """Start, watch, end.
@@ -138,6 +148,7 @@ class _Supervisor:
             while not self._signals.stops:
                 # 4.
                 self._pump(self._next_start())
+                self._end_silent()
                 self._replace_dead()
                 # 5.
                 if self._signals.take_reload() and not self._signals.stops:
@@ -159,7 +170,8 @@ class _Supervisor:
             asyncio.run(_work(tie, config, remembered, listener, pace))
 
         descriptors = (descriptor for worker in self._living() for descriptor in worker.child.descriptors())
-        return _Worker(child=spawn(work, forget=tuple(descriptors)), begun=time.monotonic())
+        now = time.monotonic()
+        return _Worker(child=spawn(work, forget=tuple(descriptors)), begun=now, heard=now)
 
     def _await_start(self, place: _Place) -> None:
         """Wait until a place's worker answers, or the end is asked for.
@@ -186,7 +198,8 @@ class _Supervisor:
     def _pump(self, seconds: float) -> None:
         """Wait for a signal or a word from a worker, and take in what came."""
         by_descriptor = {worker.child.reports: worker for worker in self._living()}
-        readable, _, _ = select.select([self._signals.fileno(), *by_descriptor], [], [], seconds)
+        wait = min(seconds, self._watchdog.beat())
+        readable, _, _ = select.select([self._signals.fileno(), *by_descriptor], [], [], wait)
         self._signals.clear()
         for descriptor in readable:
             if descriptor in by_descriptor:
@@ -196,6 +209,14 @@ class _Supervisor:
     def _living(self) -> tuple[_Worker, ...]:
         placed = (place.worker for place in self._places if place.worker is not None)
         return tuple(worker for worker in (*self._leaving, *placed) if not worker.gone)
+
+    def _end_silent(self) -> None:
+        """Kill workers that hang: what they hold is lost either way, and clients wait for them meanwhile."""
+        silent = time.monotonic() - _LONGEST_SILENCE_SECONDS
+        for worker in self._living():
+            if worker.ready and worker.heard < silent:
+                worker.error = Fatal("serve.worker-hung", f"no sign of life for {_LONGEST_SILENCE_SECONDS:g} s")
+                os.kill(worker.child.pid, signal.SIGKILL)
 
     def _replace_dead(self) -> None:
         now = time.monotonic()
@@ -230,7 +251,7 @@ class _Supervisor:
         before = self._config, self._remembered
         try:
             config = load_config(self._config.path)
-            self._config, self._remembered = config, try_node(config, self._remembered.secret, self._signals)
+            self._config, self._remembered = config, self._try(config)
             for index, place in enumerate(self._places):
                 self._succeed(place, first=index == 0)
         except ColdrootError as error:
@@ -240,6 +261,15 @@ class _Supervisor:
             moved = config.address != before[0].address
             self._log.event("configuration reloaded" + ("; the new address counts after a restart" if moved else ""))
         notify("READY=1")
+
+    def _try(self, config: Config) -> Remembered:
+        return try_node(
+            config,
+            self._remembered.secret,
+            self._signals,
+            seconds=_START_SECONDS,
+            meanwhile=lambda: self._pump(0),
+        )
 
     def _succeed(self, place: _Place, *, first: bool) -> None:
         """Start a place's next worker; let the present one go when the next one answers.
@@ -287,6 +317,7 @@ def _take_in(worker: _Worker) -> None:
     if reports is None:
         _reap(worker)
         return
+    worker.heard = time.monotonic()
     for report in reports:
         worker.ready = worker.ready or report.get("ready") is True
         worker.error = failure_of(report) or worker.error
@@ -306,6 +337,7 @@ async def _work(tie: Tie, config: Config, remembered: Remembered, listener: sock
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(tie.parent, _parent_gone, loop, tie.parent, stop)
     clock = SystemClock()
+    beating = asyncio.create_task(_beat(tie))
     await run_worker(
         config,
         remembered.secret,
@@ -316,6 +348,14 @@ async def _work(tie: Tie, config: Config, remembered: Remembered, listener: sock
         ready=lambda: tie.report(ready=True),
         pace=pace,
     )
+    beating.cancel()
+
+
+async def _beat(tie: Tie) -> None:
+    """Show that the event loop comes round."""
+    while True:
+        tie.report(alive=True)
+        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def _parent_gone(loop: asyncio.AbstractEventLoop, descriptor: int, stop: asyncio.Event) -> None:

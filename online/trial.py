@@ -11,6 +11,8 @@ import base64
 import os
 import select
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from online.child import Child, Tie, failure_of, spawn
@@ -23,6 +25,7 @@ from shared.keys import fingerprint
 from shared.keystore import SecretCallback
 
 _PATIENCE_SECONDS = 2.0
+_TICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +49,30 @@ class Remembered:
         return self.answers[prompt]
 
 
-def try_node(config: Config, secret: SecretCallback, signals: Signals) -> Remembered:
+def _nothing() -> None:
+    return
+
+
+def try_node(
+    config: Config,
+    secret: SecretCallback,
+    signals: Signals,
+    *,
+    seconds: float = float("inf"),
+    meanwhile: Callable[[], None] = _nothing,
+) -> Remembered:
     """Open a node in a child and close it again.
 
     Args:
         config: of the node.
         secret: asked, in the child, for the issuing key's password or PIN.
         signals: ends the trial when one of them asks to stop.
+        seconds: how long it may take; for ever when a person may have to find a password first.
+        meanwhile: called about once a second.
 
     Raises:
         ColdrootError: what opening the node raised.
+        Fatal: ``serve.trial-died`` or ``serve.slow-start``.
         KeyboardInterrupt: a signal asked to stop.
     """
 
@@ -65,17 +82,21 @@ def try_node(config: Config, secret: SecretCallback, signals: Signals) -> Rememb
 
     child = spawn(attempt)
     try:
-        return _outcome(child, signals)
+        return _outcome(child, signals, time.monotonic() + seconds, meanwhile)
     finally:
         child.close()
         child.wait()
 
 
-def _outcome(child: Child, signals: Signals) -> Remembered:
+def _outcome(child: Child, signals: Signals, deadline: float, meanwhile: Callable[[], None]) -> Remembered:
     found: dict[str, object] = {}
     while not signals.stops:
-        readable, _, _ = select.select([signals.fileno(), child.reports], [], [])
+        readable, _, _ = select.select([signals.fileno(), child.reports], [], [], _TICK_SECONDS)
         signals.clear()
+        meanwhile()
+        if time.monotonic() >= deadline:
+            os.kill(child.pid, signal.SIGKILL)
+            raise Fatal("serve.slow-start", "opening the node on trial took too long")
         reports = child.read() if child.reports in readable else ()
         if reports is None:
             break

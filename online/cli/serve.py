@@ -11,7 +11,11 @@ from online import supervisor
 from online.cli.options import FILE, home_option, secret_source
 from online.config import load_config
 from online.home import Home
-from shared.errors import RequestRejected
+from shared.command import report
+from shared.errors import RequestRejected, Unauthenticated
+
+EXIT_WRONG_SECRET = 77
+"""EX_NOPERM of sysexits(3): a service manager must not try again, for an HSM locks itself after a few attempts."""
 
 _HIGHEST_PORT = 65535
 
@@ -27,13 +31,28 @@ _HIGHEST_PORT = 65535
 @click.option("--address", metavar="HOST:PORT", help="Listen here, instead of where ca.json says.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of processes.")
 @home_option
+@click.pass_context
 def serve(
-    *, home: Home, config_file: Path | None, password_file: Path | None, address: str | None, workers: int
+    ctx: click.Context,
+    *,
+    home: Home,
+    config_file: Path | None,
+    password_file: Path | None,
+    address: str | None,
+    workers: int,
 ) -> None:
     """Run the issuing node until it is told to stop.
 
-    CONFIG is a ca.json; without it, the home's. TERM or INT ends the node after the requests in progress. Logs go
-    to stderr.
+    CONFIG is a ca.json; without it, the home's. TERM or INT ends the node after the requests in progress, HUP reads
+    CONFIG again without dropping any. Logs go to stderr. A listening socket of systemd's is taken over, unless
+    --address is given; online systemd server makes the unit files.
+
+    \b
+    Exit status:
+      0   ended as it was told
+      1   could not start, or cannot go on
+      2   wrong usage
+      77  wrong password or PIN: trying again would not help, and could lock an HSM
 
     \b
     Examples:
@@ -46,7 +65,11 @@ def serve(
         config = dataclasses.replace(config, password=None)
     host, port = _address(address) if address is not None else (None, None)
     secret = secret_source(password_file, Home(path=config.home).intermediate_password)
-    supervisor.serve(config, secret=secret, workers=workers, host=host, port=port)
+    try:
+        supervisor.serve(config, secret=secret, workers=workers, host=host, port=port)
+    except Unauthenticated as error:
+        report(error)
+        ctx.exit(EXIT_WRONG_SECRET)
 
 
 def _address(text: str) -> tuple[str, int]:
