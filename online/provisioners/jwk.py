@@ -9,26 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from online.claims import Claims, StatedClaims, merge, parse_claims
+from online.claims import Claims, StatedClaims
 from online.jose import jwe, jws
 from online.jose.jwk import Jwk, parse_jwk
+from online.provisioners.common import KNOWN, read_common, with_claims
 from online.provisioners.protocol import Operation, ProvisionerType
 from online.strict_json import Fields, Json, JsonObject
 from online.tokens import Audiences, VerifiedToken, verified_token
 from shared.errors import RequestRejected, Unauthenticated
-from shared.names import printable
 
-_LONGEST_NAME = 256
-_KNOWN = frozenset({"type", "name", "key", "encryptedKey", "claims", "options"})
-_X509_OPTIONS = {
-    "template": "remove it: the node's leaf profile is fixed",
-    "templateFile": "remove it: the node's leaf profile is fixed",
-    "templateData": "remove it: the node's leaf profile is fixed",
-}
-_OPTIONS = {
-    "ssh": "remove it: the node issues X.509 certificates only",
-    "webhooks": "remove it: the node calls no webhooks",
-}
+_KNOWN = KNOWN | {"key", "encryptedKey"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +52,7 @@ class JwkProvisioner:
         result: JsonObject = {"type": self.type.wire_name, "name": self.name, "key": self.key.to_json()}
         if self.encrypted_key is not None:
             result["encryptedKey"] = self.encrypted_key
-        stated = self.stated.to_json()
-        if stated:
-            result["claims"] = stated
-        return result
+        return with_claims(result, self.stated)
 
 
 def parse_jwk_provisioner(value: Json, *, path: str, above: Claims) -> JwkProvisioner:
@@ -81,22 +68,19 @@ def parse_jwk_provisioner(value: Json, *, path: str, above: Claims) -> JwkProvis
         Unsupported: ``config.unsupported-key``.
     """
     found = Fields(value, path=path, known=_KNOWN)
-    _refuse_options(found)
-    name = found.text("name")
-    if len(name) > _LONGEST_NAME or printable(name, limit=_LONGEST_NAME) != name:
-        raise RequestRejected("config.malformed", f"{found.at('name')} is too long or has characters that do not show")
+    common = read_common(found, above=above)
     if "key" not in found:
         raise RequestRejected("config.missing-key", f"{found.at('key')} is missing")
     encrypted = found.text("encryptedKey", default="") or None
-    stated = parse_claims(found.raw("claims"), path=found.at("claims"))
     try:
         key = parse_jwk(found.raw("key"), what=found.at("key"))
         if encrypted is not None:
             jwe.check_shape(encrypted)
-        claims = merge(above, stated)
     except RequestRejected as error:
         raise RequestRejected("config.malformed", f"{path}: {error.message}", hint=error.hint) from None
-    return JwkProvisioner(name=name, key=key, encrypted_key=encrypted, stated=stated, claims=claims)
+    return JwkProvisioner(
+        name=common.name, key=key, encrypted_key=encrypted, stated=common.stated, claims=common.claims
+    )
 
 
 def authorize_one_time(
@@ -130,12 +114,3 @@ def authorize_one_time(
     claims = jws.verify(token, provisioner.key.key, algorithm=provisioner.key.algorithm)
     # 3
     return verified_token(claims, provisioner=provisioner, operation=operation, audiences=audiences, now=now)
-
-
-def _refuse_options(found: Fields) -> None:
-    """Accept the empty option objects that step-ca's admin API writes, refuse any that say something."""
-    if "options" not in found:
-        return
-    options = Fields(found.raw("options"), path=found.at("options"), known={"x509"}, unsupported=_OPTIONS)
-    if "x509" in options:
-        Fields(options.raw("x509"), path=options.at("x509"), known=(), unsupported=_X509_OPTIONS)
