@@ -132,7 +132,9 @@ def health(*, where: Where, as_json: bool) -> None:
 @json_option
 @where_options
 def version(*, where: Where, as_json: bool) -> None:
-    """Ask a CA for its version; that of this program is printed by online --version.
+    """Ask a CA for its version.
+
+    That of this program is printed by online --version.
 
     \b
     Example:
