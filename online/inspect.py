@@ -7,6 +7,7 @@ shape that ``step certificate inspect --format json`` prints, as far as coldroot
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable
 
 from cryptography import x509
@@ -20,7 +21,7 @@ from online.step_extension import STEP_PROVISIONER_OID, StepExtension, read_step
 from shared.clock import rfc3339
 from shared.errors import RequestRejected
 from shared.issue import lifetime
-from shared.keys import fingerprint
+from shared.keys import PublicKey, fingerprint, public_key_digest
 from shared.names import printable
 
 _SIGNATURES = {
@@ -93,8 +94,12 @@ def describe(certificate: x509.Certificate) -> dict[str, object]:
             "value": _base64(certificate.signature),
             "self_signed": certificate.subject == certificate.issuer,
         },
-        "fingerprint_sha1": certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303 (a name others still search by)
+        # MD5 and SHA-1 protect nothing here; they are names by which others still search.
+        "fingerprint_md5": certificate.fingerprint(hashes.MD5()).hex(),  # noqa: S303
+        "fingerprint_sha1": certificate.fingerprint(hashes.SHA1()).hex(),  # noqa: S303
         "fingerprint_sha256": fingerprint(certificate),
+        "tbs_fingerprint": hashlib.sha256(certificate.tbs_certificate_bytes).hexdigest(),
+        "names": _host_names(certificate),
     }
 
 
@@ -180,19 +185,19 @@ def _extension_lines(
 def _extensions(certificate: x509.Certificate) -> dict[str, object]:
     found: dict[str, object] = {}
     unknown: list[dict[str, object]] = []
+    provisioner = _provisioner(certificate)
     for extension in _read(certificate):
         known = _known_extension(extension.value)
         if known is not None:
             found[known[0]] = known[1]
-        else:
+        elif extension.oid != STEP_PROVISIONER_OID or provisioner is None:
             encoded = _base64(extension.value.public_bytes())
             unknown.append({"id": extension.oid.dotted_string, "critical": extension.critical, "value": encoded})
-    provisioner = _provisioner(certificate)
     if provisioner is not None:
         found["step_provisioner"] = {
             "type": _PROVISIONER_KINDS.get(provisioner.type, str(provisioner.type)),
             "name": printable(provisioner.name),
-            "credential_id": printable(provisioner.credential_id),
+            "credentialID": printable(provisioner.credential_id),
         }
     if unknown:
         found["unknown_extensions"] = unknown
@@ -267,6 +272,8 @@ def _key_info(certificate: x509.Certificate) -> dict[str, object]:
         }
     elif isinstance(key, ed25519.Ed25519PublicKey):
         found["ed25519_public_key"] = {"pub": _base64(key.public_bytes(Encoding.Raw, PublicFormat.Raw))}
+    if isinstance(key, PublicKey):
+        found["fingerprint_sha256"] = public_key_digest(key)
     return found
 
 
@@ -305,6 +312,16 @@ def _subject_names(certificate: x509.Certificate) -> list[str]:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             names.extend(name for _, name in _alternative_names(extension.value))
     return list(dict.fromkeys(each for each in names if each)) or ["(empty)"]
+
+
+def _host_names(certificate: x509.Certificate) -> list[str]:
+    """Return the names that a client could reach the subject by, in zcrypto's order: CN, DNS, URI, IP."""
+    names = [_common_name(certificate.subject)]
+    for extension in _read(certificate):
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            alternative = _alternative_names(extension.value)
+            names.extend(name for wanted in ("DNS", "URI", "IP") for kind, name in alternative if kind == wanted)
+    return list(dict.fromkeys(each for each in names if each))
 
 
 def _name(name: x509.Name) -> dict[str, list[str]]:

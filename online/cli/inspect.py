@@ -1,40 +1,46 @@
-"""``online inspect`` and ``online fingerprint``: reading certificates in files. Neither needs the network."""
+"""``online inspect`` and ``online fingerprint``: reading certificates in files, and those that a server shows."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from datetime import UTC, datetime
 
 import click
 
 from online import inspect as describing
-from online.cli.options import FILE, json_option
-from shared import durable, keys, terminal
+from online.cli.certificate_source import CertificateSource, source_options
+from online.cli.options import json_option
+from online.peer_chain import parse_tls_address
+from shared import keys, terminal
 from shared.errors import RequestRejected
-from shared.pem import certificate_pem, load_certificates
+from shared.pem import certificate_pem
 
 
 @click.command()
-@click.argument("crt_file", metavar="CRT", type=FILE)
+@click.argument("crt", metavar="CRT")
 @click.option("--short", is_flag=True, help="Only the main facts.")
 @click.option("--bundle", is_flag=True, help="Show every certificate in the file, not only the first.")
 @click.option("--format", "form", type=click.Choice(["text", "json", "pem"]), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def inspect(*, crt_file: Path, short: bool, bundle: bool, form: str, as_json: bool) -> None:
-    """Show what a certificate says. Nothing is verified.
+@source_options
+def inspect(*, source: CertificateSource, crt: str, short: bool, bundle: bool, form: str, as_json: bool) -> None:
+    """Show what a certificate says.
 
-    CRT is in PEM or DER. With --format json, dates, names and extensions stand where step puts them.
+    CRT is a file in PEM or DER, - for stdin, or the https:// address of a server. A file is not verified, whatever
+    --roots says: see online verify. A server must lead to a trusted root and be who it should be, unless --insecure
+    is given. With --format json, dates, names and extensions stand where step puts them.
 
     \b
     Examples:
       online inspect foo.crt
       online inspect --short foo.crt
       online inspect --format json foo.crt | jq .validity.end
+      online inspect https://ca.acme.local:9000 --roots root_ca.crt --bundle
     """
     if as_json:
         form = "json"
     if short and form != "text":
         raise click.UsageError("--short is for the text format")
-    found = load_certificates(durable.read_file(crt_file), what=f"file {crt_file}")
+    found = source.chain(crt, now=datetime.now(UTC))
     chosen = found if bundle else found[:1]
     if form == "json":
         described = [describing.describe(each) for each in chosen]
@@ -46,24 +52,28 @@ def inspect(*, crt_file: Path, short: bool, bundle: bool, form: str, as_json: bo
 
 
 @click.command()
-@click.argument("crt_file", metavar="CRT", type=FILE)
-@click.option("--bundle", is_flag=True, help="Print one line for every certificate in the file.")
+@click.argument("crt", metavar="CRT")
+@click.option("--bundle", is_flag=True, help="Print one line for every certificate.")
 @json_option
-def fingerprint(*, crt_file: Path, bundle: bool, as_json: bool) -> None:
+@source_options
+def fingerprint(*, source: CertificateSource, crt: str, bundle: bool, as_json: bool) -> None:
     """Print the SHA-256 fingerprint of a certificate in hex.
 
-    It is what online bootstrap, online init and online import want to know of a root.
+    It is what online bootstrap, online init and online import want to know of a root. CRT is a file, - for stdin, or
+    the https:// address of a server, which is then verified.
 
     \b
-    Example:
+    Examples:
       online fingerprint root_ca.crt
+      online fingerprint https://foo.local --bundle
     """
-    found = load_certificates(durable.read_file(crt_file), what=f"file {crt_file}")
-    if len(found) > 1 and not bundle:
+    found = source.chain(crt, now=datetime.now(UTC))
+    # Of a server it is clear which certificate is meant; a file with several may be mistaken for another.
+    if len(found) > 1 and not bundle and parse_tls_address(crt) is None:
         raise RequestRejected(
-            "fingerprint.several", f"{crt_file} holds {len(found)} certificates", hint="give --bundle to print each"
+            "fingerprint.several", f"{crt} holds {len(found)} certificates", hint="give --bundle to print each"
         )
-    prints = [keys.fingerprint(each) for each in found]
+    prints = [keys.fingerprint(each) for each in (found if bundle else found[:1])]
     if as_json:
         terminal.result_json({"fingerprints": prints} if bundle else {"fingerprint": prints[0]})
     else:

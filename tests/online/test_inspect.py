@@ -62,8 +62,8 @@ def test_json_has_the_shape_that_the_page_relies_on() -> None:
         "ip_addresses": ["10.0.0.7"],
         "uniform_resource_identifiers": ["spiffe://foo/bar"],
     }
-    assert extensions["step_provisioner"] == {"type": "JWK", "name": "admin", "credential_id": KID}
-    assert [each["id"] for each in extensions["unknown_extensions"]] == [STEP_PROVISIONER_OID.dotted_string]
+    assert extensions["step_provisioner"] == {"type": "JWK", "name": "admin", "credentialID": KID}
+    assert "unknown_extensions" not in extensions
 
 
 def test_ca_certificates_have_steps_numbers() -> None:
