@@ -107,7 +107,8 @@ def bootstrap(home: Home, *, ca_url: str, wanted: str, force: bool) -> x509.Cert
         force: replace the trust in another CA.
 
     Raises:
-        RequestRejected: ``trust.other-ca`` when the home trusts another CA and ``force`` is not given.
+        RequestRejected: ``trust.other-ca`` when the home trusts another CA and ``force`` is not given;
+            ``trust.own-ca`` when it is the home of a CA under another root.
         PeerFailed: ``trust.wrong-root`` or ``ca.*``.
     """
     url = parse_ca_url(ca_url)
@@ -116,6 +117,12 @@ def bootstrap(home: Home, *, ca_url: str, wanted: str, force: bool) -> x509.Cert
     root_path = home.root_certificate
     others = {fingerprint(each) for each in _installed(root_path)} | ({defaults.fingerprint} - {None})
     known_url = defaults.ca_url is None or parse_ca_url(defaults.ca_url) == url
+    if others - {digest} and home.config.exists():
+        raise RequestRejected(
+            "trust.own-ca",
+            f"{home.path} is the home of a CA, and stands under its own root",
+            hint="choose another --home",
+        )
     if (others - {digest} or not known_url) and not force:
         raise RequestRejected(
             "trust.other-ca",
@@ -205,9 +212,11 @@ def _url(option: str | None, defaults: Defaults, token: TokenHint | None) -> CaU
 
 
 def _root_file(home: Home, defaults: Defaults) -> Path | None:
-    if defaults.root is not None:
-        return defaults.root
-    return home.root_certificate if home.root_certificate.exists() else None
+    # defaults.json names the root by an absolute path, as step wants it; a home that was moved or copied still has
+    # its own beside it, and the pinned fingerprint judges either.
+    if home.root_certificate.exists() and (defaults.root is None or not defaults.root.exists()):
+        return home.root_certificate
+    return defaults.root
 
 
 def _installed(path: Path) -> tuple[x509.Certificate, ...]:

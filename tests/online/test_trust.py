@@ -67,6 +67,34 @@ def test_bootstrap_does_not_replace_trust_in_silence(ca: FakeCa, home: Home) -> 
     assert _files(home) == before
 
 
+def test_the_home_of_a_ca_keeps_its_root(ca: FakeCa, home: Home) -> None:
+    """Even --force must not put another root under a node that issues."""
+    home.root_certificate.parent.mkdir(parents=True)
+    home.root_certificate.write_bytes(certificate_pem(make_root()[0]))
+    home.config.parent.mkdir()
+    home.config.write_text("{}")
+    before = _files(home)
+    with pytest.raises(RequestRejected, match="its own root"):
+        bootstrap(home, ca_url=ca.url, wanted=ca.fingerprint, force=True)
+    assert _files(home) == before
+
+
+def test_another_ca_by_force(ca: FakeCa, home: Home) -> None:
+    """An operator who says so may move a machine to another CA."""
+    home.defaults.parent.mkdir(parents=True)
+    home.defaults.write_text(json.dumps({"ca-url": "https://old.local", "fingerprint": "00" * 32}))
+    bootstrap(home, ca_url=ca.url, wanted=ca.fingerprint, force=True)
+    assert resolve(home).roots == (ca.root,)
+
+
+def test_a_home_may_be_moved(ca: FakeCa, home: Home) -> None:
+    """defaults.json names the root absolutely; the moved copy must find its own."""
+    bootstrap(home, ca_url=ca.url, wanted=ca.fingerprint, force=False)
+    moved = Home(path=home.path.with_name("moved"))
+    home.path.rename(moved.path)
+    assert resolve(moved).roots == (ca.root,)
+
+
 def test_bootstrap_with_a_wrong_fingerprint_leaves_nothing(ca: FakeCa, home: Home) -> None:
     """A home half made would be taken for a bootstrapped one by the next command."""
     ca.overrides[f"/root/{'00' * 32}"] = (200, {"ca": certificate_pem(ca.root).decode()})
