@@ -23,10 +23,12 @@ from online import csr as requests
 from online import issued, leaf, revocation
 from online.claims import choose_validity, parse_validity
 from online.hierarchy import Chain, Hierarchy
+from online.policy import Policy
 from online.provisioners.protocol import Operation, Provisioner
 from online.provisioners.registry import Registry, authorize_renew
 from online.renew_token import PresentedRenewal, open_renew_token
 from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, Store, TokenUse
+from online.templates import NO_DEFAULTS, SubjectDefaults
 from online.tokens import Audiences, VerifiedToken
 from shared.clock import Clock
 from shared.errors import Fatal, RequestRejected, Unauthenticated
@@ -63,6 +65,9 @@ class AuthoritySettings:
     common_name: str
     """The wish for the common name of the node's own leaf."""
     backdate: timedelta = timedelta(minutes=1)
+    policy: Policy = field(default_factory=lambda: Policy(path="authority.policy.x509"))
+    """Holds for every provisioner, at renewal too; the node's own leaf is not under it."""
+    subject_defaults: SubjectDefaults = NO_DEFAULTS
 
 
 class Authority:
@@ -119,7 +124,7 @@ class Authority:
         Raises:
             Unauthenticated: ``token.*``: any defect of the token, or a second use.
             RequestRejected: ``csr.*``, ``key.*``, ``name.*``, ``time.*``, ``validity.*``.
-            PolicyDenied: ``csr.*``, ``validity.*``, ``lint.*``, ``key.compromised``.
+            PolicyDenied: ``csr.*``, ``policy.not-allowed``, ``validity.*``, ``lint.*``, ``key.compromised``.
             StoreFailed: ``store.*``; nobody got a certificate.
             Fatal: ``issue.*``, ``authority.*``: stop signing.
         """
@@ -143,7 +148,7 @@ class Authority:
             public_key,
             validity=validity,
             provisioner=provisioner,
-            backdate=self._settings.backdate,
+            house=self._house(),
             serial=self._serial(),
             issuer=self._issuer,
         )
@@ -160,7 +165,8 @@ class Authority:
 
         Raises:
             Unauthenticated: ``certificate.*``, ``renew-token.*``, ``token.used``, or ``renew.disabled``.
-            PolicyDenied: ``lint.*``, ``renew.*`` or ``key.compromised``, when today's rules refuse the old leaf.
+            PolicyDenied: ``policy.not-allowed``, ``lint.*``, ``renew.*`` or ``key.compromised``, when today's rules
+                refuse the old leaf.
             StoreFailed: ``store.*``.
             Fatal: as ``sign``.
         """
@@ -331,9 +337,9 @@ class Authority:
         wanted = leaf.renewed_leaf(
             old,
             public_key,
-            claims=provisioner.claims,
+            provisioner=provisioner,
+            house=self._house(),
             now=now,
-            backdate=self._settings.backdate,
             serial=self._serial(),
             issuer=self._issuer,
         )
@@ -376,6 +382,12 @@ class Authority:
             return random_serial(self._rng)
         except OSError:
             raise Fatal("authority.no-randomness", "the operating system gives no random numbers") from None
+
+    def _house(self) -> leaf.HouseRules:
+        settings = self._settings
+        return leaf.HouseRules(
+            backdate=settings.backdate, policy=settings.policy, subject_defaults=settings.subject_defaults
+        )
 
     def _now(self) -> datetime:
         """Read the clock, and stop when the issuing certificate is not valid at that time."""

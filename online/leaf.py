@@ -5,7 +5,7 @@ Pure: the moment, the serial and the issuer are arguments. What comes out goes t
 Invariants:
 
 * a leaf never outlives its issuer and never begins before it: its validity is cut to the issuer's;
-* a renewal is held against today's limits, not those of the day of issue;
+* a renewal is held against today's limits and policies, not those of the day of issue;
 * a common name that is not one of the alternative names does not enter a certificate.
 """
 
@@ -17,15 +17,16 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from online.claims import Claims
 from online.csr import TokenNames
+from online.policy import Policy, Wanted, enforce
 from online.provisioners.protocol import Provisioner
 from online.step_extension import STEP_PROVISIONER_OID, StepExtension
+from online.templates import SubjectDefaults, fill
 from shared.clock import whole_seconds
 from shared.errors import PolicyDenied
 from shared.issue import IssuanceRequest, Issuer, clip_to_issuer, lifetime
-from shared.keys import PublicKey
-from shared.names import SanSet, common_name
+from shared.keys import PublicKey, kind_of
+from shared.names import SanSet, common_name, common_name_of, sans_of
 from shared.profile import Profile, leaf_profile
 
 _OWN_LIFETIME = timedelta(hours=24)
@@ -42,43 +43,67 @@ class Leaf:
     request: IssuanceRequest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HouseRules:
+    """What the authority says about leaves, whoever vouches for them."""
+
+    backdate: timedelta
+    """How far notBefore lies in the past, and so how much longer than the claims' longest a validity may be."""
+    policy: Policy
+    subject_defaults: SubjectDefaults
+
+
 def signed_leaf(
     names: TokenNames,
     public_key: PublicKey,
     *,
     validity: tuple[datetime, datetime],
     provisioner: Provisioner,
-    backdate: timedelta,
+    house: HouseRules,
     serial: int,
     issuer: Issuer,
 ) -> Leaf:
-    """Decide on a new leaf.
+    """Decide on a new leaf: the provisioner's template shapes it, then both policies judge what came out.
 
     Args:
         names: from the token.
         public_key: from the checked request.
         validity: notBefore and notAfter as the claims allow them.
         provisioner: who vouches for it.
-        backdate: how much longer than the claims' longest the validity may be.
+        house: the authority's rules.
         serial: fresh.
         issuer: who will sign.
 
     Raises:
-        RequestRejected: ``name.common-name``.
-        PolicyDenied: ``validity.outside-issuer``.
+        RequestRejected: ``name.*``.
+        PolicyDenied: ``policy.not-allowed`` or ``validity.outside-issuer``.
     """
+    filled = fill(
+        provisioner.rules.template,
+        subject=names.subject,
+        sans=names.sans,
+        kind=kind_of(public_key),
+        defaults=house.subject_defaults,
+    )
+    wanted = Wanted(common_name=filled.common_name, sans=filled.sans, key=public_key)
+    enforce((house.policy, provisioner.rules.policy), wanted)
     not_before, not_after = within_issuer(*validity, issuer)
     claims = provisioner.claims
+    profile = leaf_profile(
+        longest=claims.max_tls + house.backdate,
+        allowed_extensions=_STEP_ONLY | {extension.oid for extension in filled.extensions},
+    )
+    step_extension = () if claims.disable_smallstep_extensions else (_step_extension(provisioner),)
     return Leaf(
-        profile=leaf_profile(longest=claims.max_tls + backdate, allowed_extensions=_STEP_ONLY),
+        profile=replace(profile, purposes=filled.purposes, extended_key_usage=filled.extended_key_usage),
         request=IssuanceRequest(
-            subject=leaf_subject(names.subject, names.sans),
+            subject=filled.subject,
             public_key=public_key,
             serial=serial,
             not_before=not_before,
             not_after=not_after,
-            sans=names.sans,
-            extra=() if claims.disable_smallstep_extensions else (_step_extension(provisioner),),
+            sans=filled.sans,
+            extra=(*filled.extensions, *step_extension),
         ),
     )
 
@@ -87,9 +112,9 @@ def renewed_leaf(
     old: x509.Certificate,
     public_key: PublicKey,
     *,
-    claims: Claims,
+    provisioner: Provisioner,
+    house: HouseRules,
     now: datetime,
-    backdate: timedelta,
     serial: int,
     issuer: Issuer,
 ) -> Leaf:
@@ -98,18 +123,22 @@ def renewed_leaf(
     Args:
         old: a leaf that was proved to be ours.
         public_key: the old one (renew) or a new, checked one (rekey).
-        claims: the provisioner's limits of today.
+        provisioner: who vouches for it, as configured today.
+        house: the authority's rules of today.
         now: aware UTC.
-        backdate: how far notBefore lies in the past.
         serial: fresh.
         issuer: who will sign.
 
     Raises:
-        PolicyDenied: ``renew.extended-key-usage`` when the old leaf was for something else than TLS,
-            ``validity.outside-issuer``.
+        RequestRejected: ``name.*`` when the old leaf has names that are not accepted any more.
+        PolicyDenied: ``policy.not-allowed``, ``renew.extended-key-usage`` when the old leaf was for something that is
+            neither TLS nor in the provisioner's template, ``validity.outside-issuer``.
     """
-    longest = claims.max_tls + backdate
-    start = whole_seconds(now) - backdate
+    rules = provisioner.rules
+    wanted = Wanted(common_name=common_name_of(old.subject), sans=sans_of(old.extensions), key=public_key)
+    enforce((house.policy, rules.policy), wanted)
+    longest = provisioner.claims.max_tls + house.backdate
+    start = whole_seconds(now) - house.backdate
     if issuer.certificate is not None:
         # Under a young issuer the first leaf began no earlier than it, so its life was shorter by that much. Counted
         # from a moment before the issuer, the successor would end before its predecessor.
@@ -121,7 +150,11 @@ def renewed_leaf(
         allowed_extensions=_STEP_ONLY | {extension.oid for extension in old.extensions},
     )
     return Leaf(
-        profile=replace(profile, extended_key_usage=_tls_usages(old)),
+        profile=replace(
+            profile,
+            purposes=rules.template.shape(kind_of(public_key)).purposes,
+            extended_key_usage=_usages(old, _TLS_USAGES | rules.template.extended_key_usages()),
+        ),
         request=IssuanceRequest(
             subject=old.subject,
             public_key=public_key,
@@ -165,7 +198,7 @@ def own_leaf(
     return Leaf(
         profile=leaf_profile(longest=_OWN_LIFETIME + backdate),
         request=IssuanceRequest(
-            subject=leaf_subject(fitting[0], sans) if fitting else x509.Name([]),
+            subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name(fitting[0]))] if fitting else []),
             public_key=public_key,
             serial=serial,
             not_before=not_before,
@@ -173,21 +206,6 @@ def own_leaf(
             sans=sans,
         ),
     )
-
-
-def leaf_subject(name: str, sans: SanSet) -> x509.Name:
-    """Return a leaf's subject: its common name, or nothing when the name is not among the alternative names.
-
-    ``step ca certificate foobar --san 10.0.0.1`` asks for such a name. Whoever still matches common names would
-    take the holder for a host that nobody checked, so it is left out; the alternative names are then critical.
-
-    Raises:
-        RequestRejected: ``name.common-name``.
-    """
-    checked = common_name(name)
-    if not _is_among(checked, sans):
-        return x509.Name([])
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, checked)])
 
 
 def within_issuer(not_before: datetime, not_after: datetime, issuer: Issuer) -> tuple[datetime, datetime]:
@@ -209,13 +227,15 @@ def _step_extension(provisioner: Provisioner) -> x509.Extension[x509.ExtensionTy
     return StepExtension(type=provisioner.type.number, name=provisioner.name, credential_id=provisioner.kid).encode()
 
 
-def _tls_usages(old: x509.Certificate) -> tuple[x509.ObjectIdentifier, ...]:
+def _usages(old: x509.Certificate, accepted: frozenset[x509.ObjectIdentifier]) -> tuple[x509.ObjectIdentifier, ...]:
     try:
         usages = tuple(old.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
         usages = ()
-    if not usages or not _TLS_USAGES.issuperset(usages):
-        raise PolicyDenied("renew.extended-key-usage", "the certificate is for something else than TLS")
+    if not usages or not accepted.issuperset(usages):
+        raise PolicyDenied(
+            "renew.extended-key-usage", "the certificate is for something that its provisioner does not certify today"
+        )
     return usages
 
 

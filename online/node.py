@@ -53,7 +53,11 @@ async def open_node(config: Config, secret: SecretCallback, *, clock: Clock) -> 
                 hierarchy=hierarchy,
                 registry=Registry(config.provisioners),
                 settings=AuthoritySettings(
-                    dns_names=config.dns_names, common_name=config.common_name, backdate=config.backdate
+                    dns_names=config.dns_names,
+                    common_name=config.common_name,
+                    backdate=config.backdate,
+                    policy=config.policy,
+                    subject_defaults=config.subject_defaults,
                 ),
                 store=store,
                 clock=clock,

@@ -68,7 +68,8 @@ def error_response(error: ColdrootError) -> Response:
     """Return the answer to a request that ended in an error of ours."""
     status, message = _translate(error)
     headers = {"Retry-After": str(_RETRY_SECONDS)} if status == 503 else None  # noqa: PLR2004 (Service Unavailable)
-    note = f"{error.code}: {printable(error.message, limit=300)}"
+    why = f" ({error.hint})" if error.hint else ""
+    note = f"{error.code}: {printable(error.message + why, limit=600)}"
     return json_response(status, {"status": status, "message": message}, headers=headers, note=note)
 
 

@@ -25,10 +25,12 @@ from online.config.settings import (
     TlsSettings,
     TlsVersion,
 )
+from online.policy import parse_policy
 from online.provisioners.jwk import parse_jwk_provisioner
 from online.provisioners.protocol import Provisioner, ProvisionerType
 from online.provisioners.registry import Registry
 from online.strict_json import Fields, Json, parse_json, wrong_type
+from online.templates import parse_subject_defaults
 from shared import durable
 from shared.errors import RequestRejected, Unsupported
 from shared.names import common_name, parse_sans, printable
@@ -39,7 +41,9 @@ _DOCUMENT = frozenset(
         "db", "tls", "logger", "authority", "password",
     }
 )  # fmt: skip
-_AUTHORITY = frozenset({"provisioners", "claims", "backdate", "type", "deploymentType", "disableIssuedAtCheck"})
+_AUTHORITY = frozenset(
+    {"provisioners", "claims", "backdate", "policy", "template", "type", "deploymentType", "disableIssuedAtCheck"}
+)
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _HIGHEST_PORT = 65535
 _LONGEST_PASSWORD = 4096
@@ -71,7 +75,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
 
     Args:
         data: the content.
-        path: where it stands, for resolving relative paths; not read.
+        path: where it stands, for resolving relative paths; not read. Only files of templates are.
 
     Raises:
         RequestRejected: ``config.*``.
@@ -114,7 +118,9 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         stated_claims=stated,
         claims=claims,
         backdate=DEFAULT_BACKDATE if backdate is None else backdate,
-        provisioners=_provisioners(authority, claims),
+        policy=parse_policy(authority.raw("policy"), path="authority.policy"),
+        subject_defaults=parse_subject_defaults(authority.raw("template"), path="authority.template"),
+        provisioners=_provisioners(authority, claims, home),
         password=password,
     )
 
@@ -265,8 +271,8 @@ def _logger(top: Fields) -> LoggerSettings:
     return LoggerSettings(format=form, trace_header=header)
 
 
-def _provisioners(authority: Fields, claims: Claims) -> tuple[Provisioner, ...]:
-    found = tuple(_provisioner(value, path, claims) for path, value in authority.items("provisioners"))
+def _provisioners(authority: Fields, claims: Claims, home: Path) -> tuple[Provisioner, ...]:
+    found = tuple(_provisioner(value, path, claims, home) for path, value in authority.items("provisioners"))
     try:
         Registry(found)
     except RequestRejected as error:
@@ -274,12 +280,12 @@ def _provisioners(authority: Fields, claims: Claims) -> tuple[Provisioner, ...]:
     return found
 
 
-def _provisioner(value: Json, path: str, claims: Claims) -> Provisioner:
+def _provisioner(value: Json, path: str, claims: Claims, home: Path) -> Provisioner:
     if not isinstance(value, dict):
         raise wrong_type(path, "an object", value)
     kind = value.get("type")
     if isinstance(kind, str) and kind.upper() == ProvisionerType.JWK.wire_name:
-        return parse_jwk_provisioner(value, path=path, above=claims)
+        return parse_jwk_provisioner(value, path=path, above=claims, home=home)
     if isinstance(kind, str) and kind.lower() in unsupported.PROVISIONER_TYPES:
         raise Unsupported(
             "config.unsupported-provisioner",

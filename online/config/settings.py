@@ -12,8 +12,10 @@ from enum import Enum
 from pathlib import Path
 
 from online.claims import Claims, StatedClaims
+from online.policy import Policy
 from online.provisioners.protocol import Provisioner
 from online.strict_json import Json, JsonObject
+from online.templates import SubjectDefaults
 
 DEFAULT_BACKDATE = timedelta(minutes=1)
 DEFAULT_DNS_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -111,6 +113,10 @@ class Config:
     claims: Claims
     """What holds for a provisioner that states nothing."""
     backdate: timedelta
+    policy: Policy
+    """Of the authority; each provisioner may have one as well, and both must let a name pass."""
+    subject_defaults: SubjectDefaults
+    """``authority.template``."""
     provisioners: tuple[Provisioner, ...]
     password: str | None = field(repr=False)
     """The password of the intermediate key, when the file holds it."""

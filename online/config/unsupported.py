@@ -22,8 +22,6 @@ DOCUMENT = {
 AUTHORITY = {
     "authorityId": _NO_ADMIN,
     "enableAdmin": "set it to false: provisioners are managed in this file",
-    "policy": "remove it: names are limited by what provisioners put into tokens",
-    "template": "remove it: the node fixes the subjects of leaves",
     "disableGetSSHHosts": _NO_SSH,
     "certificateAuthority": _NO_CAS,
     "certificateAuthorityFingerprint": _NO_CAS,

@@ -20,7 +20,7 @@ the decision by its dotted path in the configuration.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -37,7 +37,7 @@ _SHOWN = 300
 class Rule:
     """One rule of a policy."""
 
-    path: str
+    path: str = field(compare=False)
     """Where it stands, for example ``authority.policy.x509.deny.dns[2]``."""
     text: str
     """As it is written there."""
@@ -49,7 +49,7 @@ class Rule:
 class KeyRule:
     """Which kinds of subject key are allowed. step-ca has no such rule and ignores it."""
 
-    path: str
+    path: str = field(compare=False)
     kinds: frozenset[KeyKind] = frozenset(KeyKind)
     least_rsa_bits: int = 0
 
@@ -58,7 +58,7 @@ class KeyRule:
 class Policy:
     """The rules of one level."""
 
-    path: str
+    path: str = field(compare=False)
     """The dotted path of the level's ``x509`` object."""
     allow: tuple[Rule, ...] = ()
     deny: tuple[Rule, ...] = ()

@@ -6,24 +6,17 @@ Invariant: a provisioner's name shows as it is, and its limits do not contradict
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from online.claims import Claims, StatedClaims, merge, parse_claims
+from online.provisioners.issuance import KEYS, IssuanceRules, parse_issuance
 from online.strict_json import Fields, JsonObject
 from shared.errors import RequestRejected
 from shared.names import printable
 
-KNOWN = frozenset({"type", "name", "claims", "options"})
+KNOWN = KEYS | {"type", "name", "claims"}
 """The keys that ``read_common`` reads; a kind adds its own."""
 _LONGEST_NAME = 256
-_X509_OPTIONS = {
-    "template": "remove it: the node's leaf profile is fixed",
-    "templateFile": "remove it: the node's leaf profile is fixed",
-    "templateData": "remove it: the node's leaf profile is fixed",
-}
-_OPTIONS = {
-    "ssh": "remove it: the node issues X.509 certificates only",
-    "webhooks": "remove it: the node calls no webhooks",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,20 +27,22 @@ class Common:
     stated: StatedClaims
     """What its own configuration says; ``claims`` is what holds."""
     claims: Claims
+    rules: IssuanceRules
 
 
-def read_common(found: Fields, *, above: Claims) -> Common:
+def read_common(found: Fields, *, above: Claims, home: Path) -> Common:
     """Read what all kinds of provisioner have.
 
     Args:
         found: the provisioner's object.
         above: the authority's limits.
+        home: what the path of a template file hangs on.
 
     Raises:
         RequestRejected: ``config.*``.
-        Unsupported: ``config.unsupported-key``.
+        Unsupported: ``config.unsupported-key`` or ``config.unsupported-template``.
     """
-    _refuse_options(found)
+    rules = parse_issuance(found, home=home)
     name = found.text("name")
     if len(name) > _LONGEST_NAME or printable(name, limit=_LONGEST_NAME) != name:
         raise RequestRejected("config.malformed", f"{found.at('name')} is too long or has characters that do not show")
@@ -56,19 +51,10 @@ def read_common(found: Fields, *, above: Claims) -> Common:
         claims = merge(above, stated)
     except RequestRejected as error:
         raise RequestRejected("config.malformed", f"{found.path}: {error.message}", hint=error.hint) from None
-    return Common(name=name, stated=stated, claims=claims)
+    return Common(name=name, stated=stated, claims=claims, rules=rules)
 
 
 def with_claims(entry: JsonObject, stated: StatedClaims) -> JsonObject:
     """Return the entry of a provisioner with the claims that it states, if it states any."""
     members = stated.to_json()
     return {**entry, "claims": members} if members else entry
-
-
-def _refuse_options(found: Fields) -> None:
-    """Accept the empty option objects that step-ca's admin API writes, refuse any that say something."""
-    if "options" not in found:
-        return
-    options = Fields(found.raw("options"), path=found.at("options"), known={"x509"}, unsupported=_OPTIONS)
-    if "x509" in options:
-        Fields(options.raw("x509"), path=options.at("x509"), known=(), unsupported=_X509_OPTIONS)

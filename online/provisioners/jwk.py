@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from online.claims import Claims, StatedClaims
 from online.jose import jwe, jws
 from online.jose.jwk import Jwk, parse_jwk
 from online.provisioners.common import KNOWN, read_common, with_claims
+from online.provisioners.issuance import IssuanceRules
 from online.provisioners.protocol import Operation, ProvisionerType
 from online.strict_json import Fields, Json, JsonObject
 from online.tokens import Audiences, VerifiedToken, verified_token
@@ -31,6 +33,7 @@ class JwkProvisioner:
     stated: StatedClaims = field(default_factory=StatedClaims)
     """What its own configuration says; ``claims`` is what holds."""
     claims: Claims = field(default_factory=Claims)
+    rules: IssuanceRules = field(default_factory=IssuanceRules)
 
     @property
     def type(self) -> ProvisionerType:
@@ -55,20 +58,21 @@ class JwkProvisioner:
         return with_claims(result, self.stated)
 
 
-def parse_jwk_provisioner(value: Json, *, path: str, above: Claims) -> JwkProvisioner:
+def parse_jwk_provisioner(value: Json, *, path: str, above: Claims, home: Path) -> JwkProvisioner:
     """Read a JWK provisioner of a ca.json.
 
     Args:
         value: its object.
         path: the dotted path of the object.
         above: the authority's limits.
+        home: what the path of a template file hangs on.
 
     Raises:
         RequestRejected: ``config.*``.
-        Unsupported: ``config.unsupported-key``.
+        Unsupported: ``config.unsupported-key`` or ``config.unsupported-template``.
     """
     found = Fields(value, path=path, known=_KNOWN)
-    common = read_common(found, above=above)
+    common = read_common(found, above=above, home=home)
     if "key" not in found:
         raise RequestRejected("config.missing-key", f"{found.at('key')} is missing")
     encrypted = found.text("encryptedKey", default="") or None
@@ -79,7 +83,12 @@ def parse_jwk_provisioner(value: Json, *, path: str, above: Claims) -> JwkProvis
     except RequestRejected as error:
         raise RequestRejected("config.malformed", f"{path}: {error.message}", hint=error.hint) from None
     return JwkProvisioner(
-        name=common.name, key=key, encrypted_key=encrypted, stated=common.stated, claims=common.claims
+        name=common.name,
+        key=key,
+        encrypted_key=encrypted,
+        stated=common.stated,
+        claims=common.claims,
+        rules=common.rules,
     )
 
 

@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from typing import Protocol
 
 from online.claims import Claims
+from online.provisioners.issuance import IssuanceRules
 from online.strict_json import JsonObject
 
 
@@ -57,6 +58,11 @@ class Provisioner(Protocol):
     @property
     def claims(self) -> Claims:
         """The limits that hold for it: its own, and the authority's where it states none."""
+        ...
+
+    @property
+    def rules(self) -> IssuanceRules:
+        """Its own policy and template for leaves; not published."""
         ...
 
     @property

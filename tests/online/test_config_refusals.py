@@ -70,8 +70,7 @@ def test_a_typing_error_is_named_with_what_was_meant(dotted: str, near: str) -> 
         ("templates", {"ssh": {"user": [{"name": "x"}]}}),
         ("authority.authorityId", "abc"),
         ("authority.enableAdmin", True),
-        ("authority.policy", {"x509": {"allow": {"dns": ["*.local"]}}}),
-        ("authority.template", {"country": "AT"}),
+        ("authority.policy.ssh", {"host": {"allow": {"dns": ["*.local"]}}}),
         ("authority.certificateIssuer", {"type": "x5c"}),
         ("authority.claims.enableSSHCA", True),
         ("tls.renegotiation", True),
@@ -80,7 +79,7 @@ def test_a_typing_error_is_named_with_what_was_meant(dotted: str, near: str) -> 
     ],
 )
 def test_a_setting_of_step_ca_that_is_not_supported(dotted: str, value: Any) -> None:
-    """An operator who relies on a policy, a CRL or a KMS must learn at the start that it is not there."""
+    """An operator who relies on SSH, a CRL or a KMS must learn at the start that it is not there."""
     error = refuse({dotted: value})
     assert isinstance(error, Unsupported)
     assert error.code == "config.unsupported-key"

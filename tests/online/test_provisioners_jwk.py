@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ PATH = "authority.provisioners[0]"
 def parse(**changes: Any) -> JwkProvisioner:
     """Parse step's entry with changes; ``...`` removes a key."""
     entry = {name: value for name, value in {**ENTRY, **changes}.items() if value is not ...}
-    return parse_jwk_provisioner(entry, path=PATH, above=Claims())
+    return parse_jwk_provisioner(entry, path=PATH, above=Claims(), home=Path())
 
 
 def test_steps_entry_is_read_and_shown_again_unchanged() -> None:
@@ -71,8 +72,8 @@ def test_empty_options_are_accepted(options: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "where"),
     [
-        ({"options": {"x509": {"template": "{}"}}}, "config.unsupported-key", "options.x509.template"),
-        ({"options": {"x509": {"templateFile": "f"}}}, "config.unsupported-key", "options.x509.templateFile"),
+        ({"options": {"x509": {"template": "{}"}}}, "config.malformed", "options.x509.template.sans"),
+        ({"options": {"x509": {"templateFile": "/nowhere"}}}, "config.malformed", "options.x509.templateFile"),
         ({"options": {"ssh": {"template": "{}"}}}, "config.unsupported-key", "options.ssh"),
         ({"options": {"webhooks": [{"name": "w"}]}}, "config.unsupported-key", "options.webhooks"),
         ({"options": {"x508": {}}}, "config.unknown-key", "options.x508"),
