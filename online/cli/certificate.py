@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from online.cli.further_files import FurtherFiles, further_files_options
 from online.cli.options import (
     FILE,
     SignerChoice,
@@ -20,6 +21,7 @@ from online.cli.options import (
     token_options,
     where_options,
 )
+from online.cli.step_spelling import CertificateOrTool
 from online.enrol import certify, csr_names, make_csr, read_token
 from online.key_choice import KeyChoice
 from online.provisioners.protocol import Operation
@@ -41,7 +43,13 @@ def _validity_options(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
-@click.command()
+def _bundle_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--bundle/--no-bundle", default=True, show_default=True, help="Whether CRT also gets the intermediate."
+    )(command)
+
+
+@click.command(cls=CertificateOrTool)
 @click.argument("subject")
 @click.argument("crt_file", metavar="CRT", type=FILE)
 @click.argument("key_file", metavar="KEY", type=FILE)
@@ -50,7 +58,9 @@ def _validity_options(command: Callable[..., None]) -> Callable[..., None]:
 @token_options
 @signer_options
 @key_options
-@force_option("Replace CRT and KEY.")
+@_bundle_option
+@further_files_options
+@force_option("Replace CRT and KEY, and the further files.")
 @where_options
 def certificate(
     *,
@@ -64,6 +74,8 @@ def certificate(
     not_before: str,
     not_after: str,
     key: KeyChoice,
+    bundle: bool,
+    further: FurtherFiles,
     force: bool,
 ) -> None:
     """Get a new key and a certificate for it.
@@ -71,25 +83,30 @@ def certificate(
     Makes a key, has it certified for SUBJECT, and writes the certificate with its intermediate to CRT and the key,
     unencrypted and 0600, to KEY. Authorised by a one-time token; without one, a token is minted here with the
     provisioner's password. A token alone is enough on a machine that knows nothing of the CA: it names the CA and
-    the fingerprint of its root. When anything fails, neither file appears.
+    the fingerprint of its root. When anything fails, neither file appears. For programs that want one file, --pem and
+    --p12 write it, 0600, after the two.
 
     \b
     Examples:
       online certificate foo.local foo.crt foo.key --token TOKEN
       online certificate foo.local foo.crt foo.key --san foo.local --san 10.0.0.7 --not-after 8h
       online certificate foo.local foo.crt foo.key --kty RSA --size 3072
+      online certificate foo.local foo.crt foo.key --p12 foo.p12 --p12-password-file p12.pass
     """
     check_pair_outputs(crt_file, key_file, overwrite=force)
     if token is not None and sans:
         raise click.UsageError("the token decides the names: give --san to online token instead")
+    files = further.prepare(crt_file, key_file, overwrite=force)
     trust, ticket, names = _authorise(where, signer, token, subject, sans or (subject,))
     new_key = key.generate()
     csr = make_csr(new_key, subject, names)
     chain = certify(trust, csr, ticket, not_before=not_before, not_after=not_after, now=datetime.now(UTC))
-    install_pair(crt_file, key_file, chain, private_key_pem(new_key, None), overwrite=force)
+    written = chain if bundle else chain[:1]
+    install_pair(crt_file, key_file, written, private_key_pem(new_key, None), overwrite=force)
     done("CA", trust.url)
     done("Certificate", crt_file)
     done("Private Key", key_file)
+    files.write(chain, new_key)
 
 
 @click.command()
@@ -98,6 +115,7 @@ def certificate(
 @_validity_options
 @token_options
 @signer_options
+@_bundle_option
 @force_option("Replace CRT.")
 @where_options
 def sign(
@@ -109,6 +127,7 @@ def sign(
     token: str | None,
     not_before: str,
     not_after: str,
+    bundle: bool,
     force: bool,
 ) -> None:
     """Get a certificate for a request (CSR) whose key was made elsewhere.
@@ -126,7 +145,7 @@ def sign(
     subject, names = csr_names(csr)
     trust, ticket, _ = _authorise(where, signer, token, subject, names)
     chain = certify(trust, csr, ticket, not_before=not_before, not_after=not_after, now=datetime.now(UTC))
-    install_certificate(crt_file, chain, overwrite=force)
+    install_certificate(crt_file, chain if bundle else chain[:1], overwrite=force)
     done("CA", trust.url)
     done("Certificate", crt_file)
 
