@@ -12,6 +12,7 @@ Invariants (RFC 9112):
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import weakref
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ from online.accesslog import Log, Served
 from online.api import Api, EdgeError, Request, Response, edge_response, internal_response, unavailable_response
 from shared.errors import RequestRejected
 from shared.pem import load_certificate_der
+
+_DRAIN_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,6 @@ class Edge(web.Server):
         )
         self._api = api
         self._log = log
-        self._busy: set[web.RequestHandler] = set()
         # A protocol exists from the moment of accept(), its connection only from the end of the TLS handshake.
         self._handshaking: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._draining = False
@@ -101,30 +103,40 @@ class Edge(web.Server):
         self._handshaking.discard(handler)
         super().connection_made(handler, transport)
         if len(self._connections) > self.limits.connections:
-            idle = next((each for each in self._connections if each not in self._busy), handler)
+            idle = next((each for each in self.connections if not _is_busy(each)), handler)
             idle.force_close()
 
     async def drain(self, seconds: float, *, grace: float = 1.0) -> None:
         """Finish what clients have begun, then close. Accepting must have stopped.
 
-        1. Connections that had an answer before, or are being served, end after the present answer.
+        1. Connections that had an answer and wait for another request are closed.
         2. Connections that are still in the handshake, or have sent nothing yet, get a moment to send a request.
-        3. What is left at the deadline is cut.
+        3. Requests that have begun are answered; each answer says that the connection closes.
+        4. What is left at the deadline is cut.
 
         Args:
             seconds: the deadline.
             grace: the moment, in seconds.
         """
         self._draining = True
+        # A handshake that failed leaves its protocol to the garbage collector; it must not count as one in progress.
+        gc.collect()
         deadline = time.monotonic() + seconds
         fresh_until = min(time.monotonic() + grace, deadline)
-        while (self._connections or self._handshaking) and time.monotonic() < deadline:
+        while time.monotonic() < (deadline if self._connections else fresh_until):
+            if not self._connections and not self._handshaking:
+                break
             for each in self.connections:
                 assert isinstance(each, _Connection)
-                if each.served or each in self._busy or time.monotonic() >= fresh_until:
-                    each.close()
-            await asyncio.sleep(0.02)
-        await self.shutdown(0)
+                if not each.busy and (each.served or time.monotonic() >= fresh_until):
+                    each.force_close()
+            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+        cut = list(self._connections.values())
+        # aiohttp takes 0 for "no limit".
+        await self.shutdown(_DRAIN_LOOK_SECONDS)
+        for transport in cut:
+            transport.abort()
+        await asyncio.sleep(_DRAIN_LOOK_SECONDS)
 
     def refuse(self, request: web.BaseRequest, error: BaseException | None) -> web.StreamResponse:
         """Answer what aiohttp could not parse (or, with an error of another kind, could not serve)."""
@@ -139,26 +151,23 @@ class Edge(web.Server):
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         begun = time.monotonic()
         request_id = self._api.request_id({name.lower(): value for name, value in request.headers.items()})
-        connection = request.protocol
-        self._busy.add(connection)
+        assert isinstance(request.protocol, _Connection)
+        request.protocol.busy = True
         try:
-            try:
-                _check_framing(request)
-                headers = _single_headers(request)
-                body = await self._receive(request)
-                peer = _peer_certificate(request)
-            except EdgeError as error:
-                return self._finish(request, edge_response(error), request_id, begun, close=True)
-            path, _, query = request.raw_path.partition("?")
-            neutral = Request(method=request.method, path=path, query=query, headers=headers, body=body, peer=peer)
-            try:
-                async with asyncio.timeout(self.limits.answer):
-                    response = await self._api.handle(neutral)
-            except TimeoutError:
-                response = unavailable_response(f"there was no outcome within {self.limits.answer:g} s")
-            return self._finish(request, response, request_id, begun, close=self._draining)
-        finally:
-            self._busy.discard(connection)
+            _check_framing(request)
+            headers = _single_headers(request)
+            body = await self._receive(request)
+            peer = _peer_certificate(request)
+        except EdgeError as error:
+            return self._finish(request, edge_response(error), request_id, begun, close=True)
+        path, _, query = request.raw_path.partition("?")
+        neutral = Request(method=request.method, path=path, query=query, headers=headers, body=body, peer=peer)
+        try:
+            async with asyncio.timeout(self.limits.answer):
+                response = await self._api.handle(neutral)
+        except TimeoutError:
+            response = unavailable_response(f"there was no outcome within {self.limits.answer:g} s")
+        return self._finish(request, response, request_id, begun, close=self._draining)
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body within its size and deadline."""
@@ -210,10 +219,12 @@ class Edge(web.Server):
 class _Connection(web.RequestHandler):
     """aiohttp's protocol, with our answers in the place of its plain-text ones."""
 
-    __slots__ = ("__weakref__", "served")
+    __slots__ = ("__weakref__", "busy", "served")
 
     def __init__(self, edge: Edge, **settings: object) -> None:
         super().__init__(edge, **settings)  # type: ignore[arg-type]
+        self.busy = False
+        """Whether a request is being read or answered."""
         self.served = False
         """Whether it had an answer already."""
 
@@ -232,12 +243,19 @@ class _Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer, and remember that there was one."""
+        """Send an answer; only then is the connection idle."""
         self.served = True
-        return await super().finish_response(request, resp, start_time)
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self.busy = False
 
     def log_exception(self, *args: object, **kw: object) -> None:
         """Write nothing: an exception's text could hold what a caller sent."""
+
+
+def _is_busy(connection: web.RequestHandler) -> bool:
+    return isinstance(connection, _Connection) and connection.busy
 
 
 def _is_about(error: BaseException | None, beginning: str) -> bool:

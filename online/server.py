@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ from shared.clock import Clock, rfc3339
 from shared.errors import ColdrootError
 from shared.keystore import SecretCallback
 
-_DRAIN_SECONDS = 30.0
+# With the parent's few spare seconds this stays below the 30 that service managers grant.
+_DRAIN_SECONDS = 20.0
 _HANDSHAKE_SECONDS = 10.0
 _SHUTDOWN_SECONDS = 2.0
 # How often a worker looks at the wall clock. A timer until the due date would not notice a clock that is set.
@@ -87,7 +89,7 @@ class Server:
         self._pace = pace or Pace()
         service = Service(authority=authority, tls=config.tls, version=product_version())
         self._edge = Edge(Api(service, trace_header=config.logger.trace_header), log, limits=limits)
-        self._accepting: asyncio.Server | None = None
+        self._accepting: _Accepting | None = None
         self._forget_at = clock.now()
 
     async def serve(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -115,7 +117,7 @@ class Server:
         finally:
             # 3.
             if self._accepting is not None:
-                self._accepting.close()
+                await self._accepting.stop()
             await self._edge.drain(self._pace.drain)
 
     async def _look(self, leaf: OwnLeaf) -> OwnLeaf:
@@ -141,10 +143,25 @@ class Server:
         hierarchy = self._authority.hierarchy
         trusted: Sequence[x509.Certificate] = (*hierarchy.roots, *hierarchy.chain, *hierarchy.former_issuers)
         context = server_context(leaf, trusted=trusted, settings=self._config.tls)
-        duplicate = self._listener.dup()
+        accepting = await _Accepting.start(self._listener.dup(), self._edge, context)
+        before, self._accepting = self._accepting, accepting
+        if before is not None:
+            await before.stop()
+
+
+class _Accepting:
+    """An asyncio server on a duplicate of the listening socket."""
+
+    def __init__(self, duplicate: socket.socket, server: asyncio.Server) -> None:
+        self._duplicate = duplicate
+        self._server = server
+
+    @classmethod
+    async def start(cls, duplicate: socket.socket, edge: Edge, context: ssl.SSLContext) -> _Accepting:
+        """Begin to accept; the duplicate is the server's from now on."""
         try:
-            accepting = await asyncio.get_running_loop().create_server(
-                self._edge,
+            server = await asyncio.get_running_loop().create_server(
+                edge,
                 sock=duplicate,
                 ssl=context,
                 ssl_handshake_timeout=_HANDSHAKE_SECONDS,
@@ -153,9 +170,16 @@ class Server:
         except BaseException:
             duplicate.close()
             raise
-        before, self._accepting = self._accepting, accepting
-        if before is not None:
-            before.close()
+        return cls(duplicate, server)
+
+    async def stop(self) -> None:
+        """Accept no more; connections that were accepted live on."""
+        asyncio.get_running_loop().remove_reader(self._duplicate)
+        # asyncio accepts in one turn of the loop and attaches the connection to its server in the next; a server
+        # that was closed in between would drop it.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self._server.close()
 
 
 async def run_worker(

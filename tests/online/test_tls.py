@@ -1,0 +1,251 @@
+"""The node's end of TLS, judged by OpenSSL's command line, curl and Python's own client."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from fakes.hierarchy import make_pki, make_world
+from fakes.live import Live, live
+
+from online.config import TlsSettings, TlsVersion
+from online.tls import OwnLeaf, make_own_leaf, server_context
+from shared import keys, names
+from shared.errors import Fatal
+from shared.issue import IssuanceRequest, Issuer, issue, prepare
+from shared.keys import KeyKind
+from shared.keystore import private_key_pem
+from shared.profile import leaf_profile
+from shared.serials import random_serial
+
+_NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A running server."""
+    with live(tmp_path_factory.mktemp("live")) as running:
+        yield running
+
+
+def s_client(server: Live, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``openssl s_client`` against the server; it ends after the handshake."""
+    connect = ("-connect", f"127.0.0.1:{server.port}", "-servername", "localhost")
+    return subprocess.run(
+        ["openssl", "s_client", *connect, "-CAfile", str(server.root), "-verify_return_error", *arguments],
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_openssl_accepts_the_handshake_and_the_chain(server: Live, version: str) -> None:
+    """Without this, a client that knows the root only could fail to verify the node."""
+    done = s_client(server, version, "-alpn", "h2,http/1.1", "-verify_hostname", "localhost")
+    assert done.returncode == 0, done.stderr
+    assert "Verify return code: 0 (ok)" in done.stdout
+    assert "ALPN protocol: http/1.1" in done.stdout
+    assert "Compression: NONE" in done.stdout
+    assert " 1 s:" in done.stdout  # the intermediate is sent
+    assert "New Session Ticket" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), ("-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256"),
+     ("-tls1_2", "-cipher", "AES128-GCM-SHA256")],
+)  # fmt: skip
+def test_old_versions_and_suites_are_refused(server: Live, arguments: tuple[str, ...]) -> None:
+    """Without this, a man in the middle could talk both sides down."""
+    assert s_client(server, *arguments).returncode != 0
+
+
+def test_renegotiation_is_refused(server: Live) -> None:
+    """Without this, a client could make the node do handshakes at will on one connection."""
+    connect = ("-connect", f"127.0.0.1:{server.port}", "-CAfile", str(server.root), "-tls1_2")
+    done = subprocess.run(
+        ["openssl", "s_client", *connect], input="R\n", capture_output=True, text=True, check=False, timeout=30
+    )
+    assert "no renegotiation" in done.stderr.lower() or done.returncode != 0
+
+
+def test_a_session_is_not_resumed_by_ticket(server: Live) -> None:
+    """Without this, a session could outlive the client certificate that it was opened with."""
+    context = server.context()
+    with server.connect(context) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.recv(4096)
+        session = connection.session
+        assert session is None or not session.has_ticket
+
+
+def test_curl_verifies_and_reads(server: Live) -> None:
+    """Without this, the commonest of clients could fail."""
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("curl is not on PATH")
+    arguments = ("-sS", "--fail", "--cacert", str(server.root), f"{server.url}/health")
+    done = subprocess.run([curl, *arguments], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == '{"status":"ok"}\n'
+
+
+def refused(server: Live, context: ssl.SSLContext) -> bool:
+    """Tell whether a client's certificate keeps it from ever getting an HTTP answer."""
+    try:
+        return server.send(b"POST /renew HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", context) == []
+    except OSError:
+        return True
+
+
+def foreign_leaf(
+    pki_issuer: x509.Certificate, key: keys.PrivateKey, *, begin: datetime, usage: x509.ObjectIdentifier
+) -> tuple[x509.Certificate, keys.PrivateKey]:
+    """Make a leaf outside of the authority."""
+    own = keys.generate(KeyKind.EC_P256)
+    profile = replace(leaf_profile(longest=timedelta(days=1)), extended_key_usage=(usage,))
+    request = IssuanceRequest(
+        subject=names.subject(common="x.example.com"),
+        public_key=own.public_key(),
+        serial=random_serial(os.urandom),
+        not_before=begin,
+        not_after=begin + timedelta(hours=1),
+        sans=names.parse_sans(["x.example.com"]),
+    )
+    return issue(prepare(profile, request, Issuer.from_certificate(pki_issuer)), key), own
+
+
+def test_a_client_without_a_certificate_is_welcome(server: Live) -> None:
+    """Without this, nobody could get a first certificate."""
+    assert server.request("GET", "/health").status == 200
+
+
+def test_a_client_with_a_leaf_and_with_or_without_the_intermediate_is_known(server: Live) -> None:
+    """Without this, clients that send their leaf only could not renew."""
+    chain, key = server.leaf()
+    assert server.request("POST", "/renew", context=server.context(chain, key)).status == 201
+    assert server.request("POST", "/renew", context=server.context(chain[:1], key)).status == 201
+
+
+def test_a_client_of_another_ca_is_refused_in_the_handshake(server: Live) -> None:
+    """Without this, anybody's certificate could come as far as HTTP."""
+    other = make_pki(now=_NOW)
+    begin, usage = _NOW - timedelta(minutes=5), ExtendedKeyUsageOID.CLIENT_AUTH
+    leaf, key = foreign_leaf(other.intermediate, other.intermediate_key, begin=begin, usage=usage)
+    assert refused(server, server.context((leaf, other.intermediate), key))
+
+
+@pytest.mark.parametrize(
+    ("age", "usage"),
+    [
+        (timedelta(hours=3), ExtendedKeyUsageOID.CLIENT_AUTH),
+        (timedelta(hours=-1), ExtendedKeyUsageOID.CLIENT_AUTH),
+        (timedelta(minutes=5), ExtendedKeyUsageOID.SERVER_AUTH),
+    ],
+    ids=["expired", "not-yet-valid", "server-only"],
+)
+def test_a_client_outside_its_time_or_purpose_is_refused_in_the_handshake(
+    server: Live, age: timedelta, usage: x509.ObjectIdentifier
+) -> None:
+    """Without this, a certificate could be used for what, or when, it was not issued for."""
+    pki = server.world.pki
+    leaf, key = foreign_leaf(pki.intermediate, pki.intermediate_key, begin=_NOW - age, usage=usage)
+    assert refused(server, server.context((leaf, pki.intermediate), key))
+
+
+def test_a_client_that_does_not_hold_the_key_cannot_even_be_built(server: Live) -> None:
+    """Without this, a stolen certificate alone could renew itself."""
+    chain, _ = server.leaf()
+    with pytest.raises(ssl.SSLError):
+        server.context(chain, keys.generate(KeyKind.EC_P256))
+
+
+def test_the_configured_versions_and_suites_hold(tmp_path: Path) -> None:
+    """Without this, the tls block of ca.json could be without effect."""
+    with live(tmp_path, tls=TlsSettings(min_version=TlsVersion.TLS_1_3)) as running:
+        assert s_client(running, "-tls1_2").returncode != 0
+        assert s_client(running, "-tls1_3").returncode == 0
+    only = TlsSettings(max_version=TlsVersion.TLS_1_2, cipher_suites=("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",))
+    other = tmp_path / "other"
+    other.mkdir()
+    with live(other, tls=only) as running:
+        done = s_client(running)
+        assert "ECDHE-ECDSA-AES256-GCM-SHA384" in done.stdout
+        assert s_client(running, "-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305").returncode != 0
+
+
+@pytest.mark.parametrize("kind", [KeyKind.EC_P384, KeyKind.RSA, KeyKind.ED25519])
+def test_an_intermediate_of_another_kind_of_key_serves_too(tmp_path: Path, kind: KeyKind) -> None:
+    """Without this, the node's TLS could depend on the kind of the issuing key."""
+    with live(tmp_path, pki=make_pki(now=_NOW, kind=kind)) as running:
+        assert running.request("GET", "/health").status == 200
+        chain, key = running.leaf()
+        assert running.request("POST", "/renew", context=running.context(chain, key)).status == 201
+
+
+async def own_leaf() -> OwnLeaf:
+    """Have a node's leaf made."""
+    return await make_own_leaf(make_world().authority)
+
+
+async def test_the_own_leaf_is_due_at_two_thirds_of_its_life() -> None:
+    """Without this, the node's own certificate could run out, or be renewed all the time."""
+    leaf = await own_leaf()
+    certificate = leaf.chain[0]
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    assert leaf.due() == begin + (end - begin) * 2 / 3
+    assert not leaf.is_due(begin)
+    assert leaf.is_due(leaf.due())
+    assert leaf.is_due(begin - timedelta(seconds=1))
+    assert leaf.is_due(begin + timedelta(minutes=1), after=timedelta(minutes=1))
+    assert "key" not in repr(leaf)
+
+
+async def test_making_a_context_leaves_no_file_and_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without this, the node's TLS key could stay on a disk, or each renewal leak a descriptor."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    world = make_world()
+    leaf = await make_own_leaf(world.authority)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        server_context(leaf, trusted=(world.pki.root, world.pki.intermediate), settings=TlsSettings())
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(tmp_path) == []
+
+
+async def test_without_anonymous_files_a_private_one_is_gone_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without this, the node could not serve, or leave its key behind, where Linux's memfd is missing."""
+    monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    world = make_world()
+    leaf = await make_own_leaf(world.authority)
+    server_context(leaf, trusted=(world.pki.root,), settings=TlsSettings())
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_pair_that_does_not_match_is_never_served() -> None:
+    """Without this, a context with somebody else's key could replace a working one."""
+    world = make_world()
+    wrong = OwnLeaf(key=keys.generate(KeyKind.EC_P256), chain=(world.pki.intermediate,))
+    with pytest.raises(Fatal) as failure:
+        server_context(wrong, trusted=(world.pki.root,), settings=TlsSettings())
+    assert failure.value.code == "tls.context"
+    assert private_key_pem(wrong.key, None).decode() not in failure.value.message
