@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from online.store.protocol import (
+    Census,
     CertificateKind,
     CertificateRow,
     Revocation,
@@ -11,4 +12,4 @@ from online.store.protocol import (
     TokenUse,
 )
 
-__all__ = ["CertificateKind", "CertificateRow", "Revocation", "RevocationProof", "Store", "TokenUse"]
+__all__ = ["Census", "CertificateKind", "CertificateRow", "Revocation", "RevocationProof", "Store", "TokenUse"]

@@ -13,6 +13,7 @@ Invariants that every implementation keeps:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -93,6 +94,18 @@ class Revocation:
     certificate is issued for it from the same moment on."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """How many certificates there are at one moment; the node's own leaves are not counted."""
+
+    live: int
+    """Neither expired nor revoked."""
+    expiring: Mapping[str, int]
+    """By a span such as ``8h``: live ones that end within it and have no successor."""
+    overdue: int
+    """Live ones that were renewed before and now have little life left and no successor."""
+
+
 class Store(Protocol):
     """Remembers. All methods but ``close`` are safe to call from any thread that runs an event loop."""
 
@@ -134,6 +147,17 @@ class Store(Protocol):
 
     async def certificate(self, serial: int) -> CertificateRow | None:
         """Return the row of an issued certificate, if there is one.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        ...
+
+    async def census(self, *, now: datetime) -> Census:
+        """Count certificates. It reads many rows and does not hold up anything else.
+
+        Args:
+            now: aware UTC.
 
         Raises:
             StoreFailed: ``store.*``.

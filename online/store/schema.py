@@ -38,7 +38,7 @@ CERTIFICATE = sa.Table(
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("sans", sa.Text, nullable=False),
     sa.Column("not_before", sa.BigInteger, nullable=False),
-    sa.Column("not_after", sa.BigInteger, nullable=False),
+    sa.Column("not_after", sa.BigInteger, nullable=False, index=True),
     sa.Column("key_digest", _DIGEST, nullable=False),
     sa.Column("provisioner_id", sa.String(255), nullable=False),
     sa.Column("provisioner_name", sa.String(255), nullable=False),

@@ -13,10 +13,12 @@ The file must lie on a local disk: neither lock means anything over a network.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,14 +28,15 @@ import sqlalchemy as sa
 
 from online.config.settings import DatabaseSettings
 from online.store import operations
+from online.store.census import census_of, census_statement
 from online.store.group import GroupCommit, Outcome
 from online.store.operations import Operation
-from online.store.protocol import CertificateRow, Revocation, TokenUse
+from online.store.protocol import Census, CertificateRow, Revocation, TokenUse
 from online.store.rows import certificate_of, revocation_of, serial_text
 from online.store.schema import CERTIFICATE, REVOCATION
 from online.store.sqlite_file import Connect, Database, connect, create_database, failure, missing
 from shared import durable
-from shared.errors import StoreFailed, Unsupported
+from shared.errors import ColdrootError, StoreFailed, Unsupported
 
 __all__ = ["SqliteStore", "create_database", "open_store"]
 
@@ -42,6 +45,9 @@ _WAL_BYTES_KEPT = 64 << 20
 
 _CERTIFICATE = sa.select(CERTIFICATE).where(CERTIFICATE.c.serial == sa.bindparam("serial"))
 _REVOCATION = sa.select(REVOCATION).where(REVOCATION.c.serial == sa.bindparam("serial"))
+Timed = Callable[[str, float], None]
+"""Told of each certificate or revocation that was recorded: ``done``, ``refused`` or ``failed``, and the seconds."""
+
 # Trying each write of a batch alone would meet the same failure again.
 _HOPELESS = frozenset({"store.readonly", "store.busy", "store.unopenable", "store.corrupt", "store.replaced"})
 
@@ -49,13 +55,21 @@ _HOPELESS = frozenset({"store.readonly", "store.busy", "store.unopenable", "stor
 class SqliteStore:
     """The store of ``online.store.protocol.Store`` in one SQLite file. Open it after forking, once a process."""
 
-    def __init__(self, path: Path, *, connect: Connect = connect, seconds: float = _WRITE_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        connect: Connect = connect,
+        seconds: float = _WRITE_SECONDS,
+        timed: Timed | None = None,
+    ) -> None:
         """Open an existing store and start its writer.
 
         Args:
             path: made by ``create_database``.
             connect: opens the file.
             seconds: how long a write may take before its caller is told that the store is busy.
+            timed: told of each record.
 
         Raises:
             StoreFailed: ``store.missing``, ``store.corrupt``, ``store.foreign``, ``store.version``, ``store.*``.
@@ -68,14 +82,15 @@ class SqliteStore:
             writer.close()
             raise
         self._commits = GroupCommit[Operation](writer, seconds=seconds)
+        self._path, self._connect, self._timed = path, connect, timed
 
     async def record_certificate(self, *, token: TokenUse | None, certificate: CertificateRow) -> None:
         """See ``Store.record_certificate``."""
-        await self._commits.submit(operations.record_certificate(token, certificate))
+        await self._record(operations.record_certificate(token, certificate))
 
     async def record_revocation(self, *, token: TokenUse | None, revocation: Revocation) -> None:
         """See ``Store.record_revocation``."""
-        await self._commits.submit(operations.record_revocation(token, revocation))
+        await self._record(operations.record_revocation(token, revocation))
 
     async def revocation(self, serial: int) -> Revocation | None:
         """See ``Store.revocation``."""
@@ -86,6 +101,10 @@ class SqliteStore:
         """See ``Store.certificate``."""
         row = self._reader.first(_CERTIFICATE, serial)
         return None if row is None else certificate_of(row)
+
+    async def census(self, *, now: datetime) -> Census:
+        """See ``Store.census``: on a thread and a connection of its own."""
+        return await asyncio.to_thread(self._count, now)
 
     async def forget_tokens(self, *, expired_before: datetime) -> int:
         """See ``Store.forget_tokens``."""
@@ -103,12 +122,36 @@ class SqliteStore:
         finally:
             self._reader.close()
 
+    async def _record(self, operation: Operation) -> None:
+        if self._timed is None:
+            await self._commits.submit(operation)
+            return
+        begun, outcome = time.perf_counter(), "failed"
+        try:
+            await self._commits.submit(operation)
+            outcome = "done"
+        except ColdrootError as error:
+            outcome = "failed" if isinstance(error, StoreFailed) else "refused"
+            raise
+        finally:
+            self._timed(outcome, time.perf_counter() - begun)
 
-def open_store(settings: DatabaseSettings) -> SqliteStore:
+    def _count(self, now: datetime) -> Census:
+        database = Database(self._path, self._connect, _prepare_reader)
+        try:
+            return census_of(database.connection().execute(census_statement(now)).one())
+        except Exception as error:  # noqa: BLE001 (as in _Reader.first)
+            raise failure(error) from None
+        finally:
+            database.drop()
+
+
+def open_store(settings: DatabaseSettings, *, timed: Timed | None = None) -> SqliteStore:
     """Open the store that a configuration names.
 
     Args:
         settings: its ``db`` block.
+        timed: told of each record.
 
     Raises:
         Unsupported: ``store.type`` for another kind of database.
@@ -116,7 +159,7 @@ def open_store(settings: DatabaseSettings) -> SqliteStore:
     """
     if settings.type != "sqlite":
         raise Unsupported("store.type", "the only kind of database is sqlite", hint='write "type": "sqlite" in ca.json')
-    return SqliteStore(Path(settings.data_source))
+    return SqliteStore(Path(settings.data_source), timed=timed)
 
 
 class _Reader:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from online.store import CertificateRow, Revocation, TokenUse
+from online.store import Census, CertificateKind, CertificateRow, Revocation, TokenUse
 from online.store.operations import already_revoked
 from shared.errors import PolicyDenied, StoreFailed, Unauthenticated
 
@@ -71,6 +71,24 @@ class MemoryStore:
     async def certificate(self, serial: int) -> CertificateRow | None:
         self._check_available()
         return self.certificates.get(serial)
+
+    async def census(self, *, now: datetime) -> Census:
+        self._check_available()
+        valid = [each for each in self.certificates.values() if each.not_after > now]
+        live = [each for each in valid if each.kind is not CertificateKind.OWN and each.serial not in self.revocations]
+        last = [each for each in live if each.serial not in {other.parent for other in valid}]
+        spans = {"1h": 1, "8h": 8, "24h": 24}
+        return Census(
+            live=len(live),
+            expiring={
+                name: sum(each.not_after - now <= timedelta(hours=hours) for each in last)
+                for name, hours in spans.items()
+            },
+            overdue=sum(
+                each.parent is not None and (each.not_after - now) * 6 < each.not_after - each.not_before
+                for each in last
+            ),
+        )
 
     async def forget_tokens(self, *, expired_before: datetime) -> int:
         self._begin("forget_tokens")
