@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from online.csr import TokenNames
-from online.policy import Policy, Wanted, enforce
+from online.policy import KeyFacts, Policy, Wanted, enforce
 from online.provisioners.protocol import Provisioner
 from online.step_extension import STEP_PROVISIONER_OID, StepExtension
 from online.templates import SubjectDefaults, fill
@@ -85,7 +85,7 @@ def signed_leaf(
         kind=kind_of(public_key),
         defaults=house.subject_defaults,
     )
-    wanted = Wanted(common_name=filled.common_name, sans=filled.sans, key=public_key)
+    wanted = Wanted(common_name=filled.common_name, sans=filled.sans, key=KeyFacts.of(public_key))
     enforce((house.policy, provisioner.rules.policy), wanted)
     not_before, not_after = within_issuer(*validity, issuer)
     claims = provisioner.claims
@@ -135,7 +135,7 @@ def renewed_leaf(
             neither TLS nor in the provisioner's template, ``validity.outside-issuer``.
     """
     rules = provisioner.rules
-    wanted = Wanted(common_name=common_name_of(old.subject), sans=sans_of(old.extensions), key=public_key)
+    wanted = Wanted(common_name=common_name_of(old.subject), sans=sans_of(old.extensions), key=KeyFacts.of(public_key))
     enforce((house.policy, rules.policy), wanted)
     longest = provisioner.claims.max_tls + house.backdate
     start = whole_seconds(now) - house.backdate

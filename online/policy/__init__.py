@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from online.policy.engine import Decision, Policy, Wanted, decide, enforce
+from online.policy.engine import Decision, KeyFacts, Policy, Wanted, decide, enforce
 from online.policy.load import parse_policy
 
-__all__ = ["Decision", "Policy", "Wanted", "decide", "enforce", "parse_policy"]
+__all__ = ["Decision", "KeyFacts", "Policy", "Wanted", "decide", "enforce", "parse_policy"]

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from online.policy.patterns import NameKind, Pattern
 from shared.errors import PolicyDenied, RequestRejected
-from shared.keys import KeyKind, PublicKey, describe, kind_of
+from shared.keys import KeyKind, PublicKey, kind_of
 from shared.names import SanSet, parse_sans, printable
 
 KEY = "key"
@@ -72,14 +72,30 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFacts:
+    """What the rules about keys look at."""
+
+    kind: KeyKind
+    rsa_bits: int = 0
+    """Bits of the modulus; 0 for other kinds."""
+
+    @classmethod
+    def of(cls, key: PublicKey) -> KeyFacts:
+        """Return the facts of a checked public key."""
+        return cls(kind=kind_of(key), rsa_bits=key.key_size if isinstance(key, rsa.RSAPublicKey) else 0)
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.rsa_bits}" if self.rsa_bits else str(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What somebody wants certified."""
 
     common_name: str
     """Empty when there is none."""
     sans: SanSet
-    key: PublicKey | None
-    """``None`` leaves the rules about keys out."""
+    key: KeyFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +106,7 @@ class Decision:
     kind: str
     """``cn``, ``dns``, ``ip``, ``email``, ``uri`` or ``key``."""
     name: str
-    """The name; of a key, what it is. Not yet made safe for a terminal."""
+    """The name; of a key, its kind. Not yet made safe for a terminal."""
     rule: str
     """Dotted path of the rule that decided, or of the place where a rule is missing."""
     why: str
@@ -133,27 +149,26 @@ def enforce(policies: Sequence[Policy], wanted: Wanted) -> None:
 
 
 def _decide_level(policy: Policy, wanted: Wanted) -> Iterable[Decision]:
-    if wanted.key is not None:
-        yield _decide_key(policy, wanted.key)
+    yield _decide_key(policy, wanted.key)
     if wanted.common_name:
         yield _decide_common_name(policy, wanted.common_name)
     for kind, name in _kinds(wanted.sans):
         yield _decide_name(policy, kind, name, shown=kind)
 
 
-def _decide_key(policy: Policy, key: PublicKey) -> Decision:
-    rule, kind, name = policy.keys, kind_of(key), describe(key)
+def _decide_key(policy: Policy, key: KeyFacts) -> Decision:
+    rule, name = policy.keys, str(key)
     if rule is None:
         return Decision(allowed=True, kind=KEY, name=name, rule=policy.path, why="no rule speaks of keys")
-    if kind not in rule.kinds:
+    if key.kind not in rule.kinds:
         return Decision(
             allowed=False,
             kind=KEY,
             name=name,
             rule=f"{rule.path}.kinds",
-            why=f"{kind} is not among the kinds of key that are allowed",
+            why=f"{key.kind} is not among the kinds of key that are allowed",
         )
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < rule.least_rsa_bits:
+    if key.kind is KeyKind.RSA and key.rsa_bits < rule.least_rsa_bits:
         return Decision(
             allowed=False,
             kind=KEY,
