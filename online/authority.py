@@ -23,11 +23,20 @@ from online import csr as requests
 from online import issued, leaf, revocation
 from online.claims import choose_validity, parse_validity
 from online.hierarchy import Chain, Hierarchy
+from online.metrics.attempt import vouched_by
 from online.policy import Policy
 from online.provisioners.protocol import Operation, Provisioner
 from online.provisioners.registry import Registry, authorize_renew
 from online.renew_token import PresentedRenewal, open_renew_token
-from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, Store, TokenUse
+from online.store.protocol import (
+    Census,
+    CertificateKind,
+    CertificateRow,
+    Revocation,
+    RevocationProof,
+    Store,
+    TokenUse,
+)
 from online.templates import NO_DEFAULTS, SubjectDefaults
 from online.tokens import Audiences, VerifiedToken
 from shared.clock import Clock
@@ -300,6 +309,14 @@ class Authority:
         while await self._store.forget_tokens(expired_before=horizon):
             pass
 
+    async def census(self) -> Census:
+        """Count the certificates that are live now, and those that are about to end.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        return await self._store.census(now=self._clock.now())
+
     async def ready(self) -> None:
         """Return when the node could issue now.
 
@@ -311,7 +328,9 @@ class Authority:
         await self._store.ready()
 
     def _verify(self, operation: Operation, token: str, now: datetime) -> VerifiedToken:
-        return self.registry.authorize(operation, token, audiences=self._audiences, now=now)
+        verified = self.registry.authorize(operation, token, audiences=self._audiences, now=now)
+        vouched_by(verified.provisioner.name)
+        return verified
 
     async def _renewable(self, old: x509.Certificate, now: datetime) -> Provisioner:
         """Find who vouches for a leaf of ours, and insist that it may be renewed now.
@@ -319,6 +338,7 @@ class Authority:
         The look at revocations saves the work; the one that counts is made again inside the transaction.
         """
         provisioner = issued.find_provisioner(old, await self._store.certificate(old.serial_number), self.registry)
+        vouched_by(provisioner.name)
         authorize_renew(old, provisioner, now=now)
         if await self._store.revocation(old.serial_number) is not None:
             raise Unauthenticated("certificate.revoked", "the certificate is revoked")

@@ -26,6 +26,8 @@ from cryptography import x509
 
 from online.accesslog import Log, Served
 from online.api import Api, EdgeError, Request, Response, edge_response, internal_response, unavailable_response
+from online.api.routes import endpoint_name
+from online.metrics.meter import Meter
 from shared.errors import RequestRejected
 from shared.pem import load_certificate_der
 
@@ -56,13 +58,14 @@ class Limits:
 class Edge(web.Server):
     """Makes one protocol a connection, and knows which of them are busy."""
 
-    def __init__(self, api: Api, log: Log, *, limits: Limits | None = None) -> None:
+    def __init__(self, api: Api, log: Log, *, limits: Limits | None = None, meter: Meter | None = None) -> None:
         """Make an edge. Call it inside the running event loop.
 
         Args:
             api: answers requests.
             log: takes a line a request.
             limits: sizes and deadlines.
+            meter: counts requests.
         """
         self.limits = limits or Limits()
         super().__init__(
@@ -77,6 +80,7 @@ class Edge(web.Server):
         )
         self._api = api
         self._log = log
+        self._meter = meter or Meter()
         # A protocol exists from the moment of accept(), its connection only from the end of the TLS handshake.
         self._handshaking: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._draining = False
@@ -202,14 +206,17 @@ class Edge(web.Server):
         answer = web.Response(status=response.status, headers=headers, body=response.body)
         if close:
             answer.force_close()
+        path = request.raw_path.partition("?")[0]
+        seconds = time.monotonic() - begun
+        self._meter.request(endpoint_name(path), response.status, seconds)
         self._log.served(
             Served(
                 remote=request.remote or "-",
                 request_id=request_id,
                 method=request.method,
-                path=request.raw_path.partition("?")[0],
+                path=path,
                 status=response.status,
-                seconds=time.monotonic() - begun,
+                seconds=seconds,
                 note=response.note,
             )
         )

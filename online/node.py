@@ -14,7 +14,7 @@ from online.authority import Authority, AuthoritySettings
 from online.config import Config
 from online.hierarchy import Hierarchy, load_hierarchy
 from online.provisioners.registry import Registry
-from online.store.sqlite import open_store
+from online.store.sqlite import Timed, open_store
 from shared.clock import Clock
 from shared.keystore import SecretCallback, open_key
 
@@ -35,19 +35,22 @@ def open_hierarchy(config: Config, secret: SecretCallback) -> Iterator[Hierarchy
 
 
 @asynccontextmanager
-async def open_node(config: Config, secret: SecretCallback, *, clock: Clock) -> AsyncIterator[Authority]:
+async def open_node(
+    config: Config, secret: SecretCallback, *, clock: Clock, timed: Timed | None = None
+) -> AsyncIterator[Authority]:
     """Open everything that issuing needs, for the length of an ``async with`` block.
 
     Args:
         config: of the node.
         secret: as for ``open_hierarchy``.
         clock: wall clock.
+        timed: told of each record in the store.
 
     Raises:
         ColdrootError: as ``open_hierarchy``, and what ``open_store`` and ``Authority`` raise.
     """
     with open_hierarchy(config, secret) as hierarchy:
-        store = open_store(config.db)
+        store = open_store(config.db, timed=timed)
         try:
             yield Authority(
                 hierarchy=hierarchy,

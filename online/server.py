@@ -15,7 +15,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +28,8 @@ from online.api import Api, Service
 from online.authority import Authority
 from online.config import Config
 from online.edge import Edge, Limits
+from online.metrics.endpoint import Metering, publish
+from online.metrics.meter import ISSUER_END, OWN_END, Meter
 from online.node import open_node
 from online.tls import OwnLeaf, make_own_leaf, server_context
 from shared.clock import Clock, rfc3339
@@ -69,6 +71,7 @@ class Server:
         clock: Clock,
         limits: Limits | None = None,
         pace: Pace | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """Prepare to serve. Call it inside the running event loop.
 
@@ -80,6 +83,7 @@ class Server:
             clock: wall clock.
             limits: of the HTTP side.
             pace: of the worker's own tasks.
+            meter: counts what happens.
         """
         self._authority = authority
         self._config = config
@@ -88,7 +92,10 @@ class Server:
         self._clock = clock
         self._pace = pace or Pace()
         service = Service(authority=authority, tls=config.tls, version=product_version())
-        self._edge = Edge(Api(service, trace_header=config.logger.trace_header), log, limits=limits)
+        self._meter = meter or Meter()
+        self._meter.gauge(ISSUER_END, authority.hierarchy.chain[0].not_valid_after_utc.timestamp())
+        api = Api(service, trace_header=config.logger.trace_header, meter=self._meter)
+        self._edge = Edge(api, log, limits=limits, meter=self._meter)
         self._accepting: _Accepting | None = None
         self._forget_at = clock.now()
 
@@ -142,6 +149,7 @@ class Server:
         """
         hierarchy = self._authority.hierarchy
         trusted: Sequence[x509.Certificate] = (*hierarchy.roots, *hierarchy.chain, *hierarchy.former_issuers)
+        self._meter.gauge(OWN_END, leaf.chain[0].not_valid_after_utc.timestamp())
         context = server_context(leaf, trusted=trusted, settings=self._config.tls)
         accepting = await _Accepting.start(self._listener.dup(), self._edge, context)
         before, self._accepting = self._accepting, accepting
@@ -192,6 +200,7 @@ async def run_worker(
     stop: asyncio.Event,
     ready: Callable[[], None],
     pace: Pace | None = None,
+    metering: Metering | None = None,
 ) -> None:
     """Open the node and serve it until told to stop.
 
@@ -204,14 +213,22 @@ async def run_worker(
         stop: set to stop.
         ready: called once connections are accepted.
         pace: of the worker's own tasks.
+        metering: where its numbers go, if anywhere.
 
     Raises:
         ColdrootError: the node could not be opened.
     """
     _allow_many_connections()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _report(log, context))
-    async with open_node(config, secret, clock=clock) as authority:
-        server = Server(authority=authority, config=config, listener=listener, log=log, clock=clock, pace=pace)
+    meter = Meter(metering.page.get()) if metering is not None else Meter()
+    async with AsyncExitStack() as stack:
+        authority = await stack.enter_async_context(open_node(config, secret, clock=clock, timed=meter.commit))
+        if metering is not None:
+            publishing = publish(metering, meter, census=authority.census, version=product_version())
+            await stack.enter_async_context(publishing)
+        server = Server(
+            authority=authority, config=config, listener=listener, log=log, clock=clock, pace=pace, meter=meter
+        )
         await server.serve(stop, ready)
 
 

@@ -22,12 +22,15 @@ import select
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from online.accesslog import Log
 from online.child import Child, Tie, failure_of, spawn
 from online.config import Config, load_config
 from online.listener import adopt, bind
+from online.metrics import Board, Page
+from online.metrics.endpoint import Metering
 from online.notify import Watchdog, notify
 from online.server import Pace, run_worker
 from online.signals import Signals
@@ -78,10 +81,13 @@ def serve(
     listener = listener or bind(
         config.address[0] if host is None else host, config.address[1] if port is None else port
     )
-    with listener, Signals() as signals:
+    with ExitStack() as stack:
+        stack.enter_context(listener)
+        metrics = None if config.metrics_address is None else stack.enter_context(bind(*config.metrics_address))
+        signals = stack.enter_context(Signals())
         # 2.
         remembered = try_node(config, secret, signals)
-        _Supervisor(config, remembered, listener, signals, workers=workers, pace=pace or Pace()).run()
+        _Supervisor(config, remembered, listener, signals, workers=workers, pace=pace or Pace(), metrics=metrics).run()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,6 +99,8 @@ class _Worker:
     """Monotonic."""
     heard: float
     """Monotonic: when it last gave a sign of life."""
+    page: Page | None
+    """Where it puts its numbers up."""
     ready: bool = False
     error: ColdrootError | None = None
     gone: bool = False
@@ -120,6 +128,7 @@ class _Supervisor:
         *,
         workers: int,
         pace: Pace,
+        metrics: socket.socket | None,
     ) -> None:
         self._config = config
         self._remembered = remembered
@@ -130,6 +139,10 @@ class _Supervisor:
         self._leaving: list[_Worker] = []
         self._log = Log(SystemClock(), as_json=config.logger.format == "json")
         self._watchdog = Watchdog()
+        self._metrics = metrics
+        # A reload has old and new workers at the same time, and one that follows at once even more.
+        self._board = Board(4 * workers if metrics is not None else 0)
+        self._begun = time.monotonic()
 
     def run(self) -> None:
         """Start, watch, end.
@@ -164,14 +177,22 @@ class _Supervisor:
 
     def _fork(self) -> _Worker:
         config, remembered, listener, pace = self._config, self._remembered, self._listener, self._pace
+        page = self._board.take()
+        metering = (
+            Metering(listener=self._metrics, board=self._board, page=page, begun=self._begun)
+            if self._metrics is not None and page is not None
+            else None
+        )
 
         def work(tie: Tie) -> None:
             self._signals.close()
-            asyncio.run(_work(tie, config, remembered, listener, pace))
+            asyncio.run(
+                _work(tie, config=config, remembered=remembered, listener=listener, pace=pace, metering=metering)
+            )
 
         descriptors = (descriptor for worker in self._living() for descriptor in worker.child.descriptors())
         now = time.monotonic()
-        return _Worker(child=spawn(work, forget=tuple(descriptors)), begun=now, heard=now)
+        return _Worker(child=spawn(work, forget=tuple(descriptors)), begun=now, heard=now, page=page)
 
     def _await_start(self, place: _Place) -> None:
         """Wait until a place's worker answers, or the end is asked for.
@@ -203,7 +224,7 @@ class _Supervisor:
         self._signals.clear()
         for descriptor in readable:
             if descriptor in by_descriptor:
-                _take_in(by_descriptor[descriptor])
+                self._take_in(by_descriptor[descriptor])
         self._leaving = [worker for worker in self._leaving if not worker.gone]
 
     def _living(self) -> tuple[_Worker, ...]:
@@ -258,7 +279,7 @@ class _Supervisor:
             self._config, self._remembered = before
             self._log.event(f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}")
         else:
-            moved = config.address != before[0].address
+            moved = (config.address, config.metrics_address) != (before[0].address, before[0].metrics_address)
             self._log.event("configuration reloaded" + ("; the new address counts after a restart" if moved else ""))
         notify("READY=1")
 
@@ -309,27 +330,35 @@ class _Supervisor:
             self._pump(0.5)
         for worker in self._living():
             os.kill(worker.child.pid, signal.SIGKILL)
-            _reap(worker)
+            self._reap(worker)
+
+    def _take_in(self, worker: _Worker) -> None:
+        reports = worker.child.read()
+        if reports is None:
+            self._reap(worker)
+            return
+        worker.heard = time.monotonic()
+        for report in reports:
+            worker.ready = worker.ready or report.get("ready") is True
+            worker.error = failure_of(report) or worker.error
+
+    def _reap(self, worker: _Worker) -> None:
+        worker.child.wait()
+        worker.child.close()
+        worker.gone = True
+        if worker.page is not None:
+            self._board.give_back(worker.page)
 
 
-def _take_in(worker: _Worker) -> None:
-    reports = worker.child.read()
-    if reports is None:
-        _reap(worker)
-        return
-    worker.heard = time.monotonic()
-    for report in reports:
-        worker.ready = worker.ready or report.get("ready") is True
-        worker.error = failure_of(report) or worker.error
-
-
-def _reap(worker: _Worker) -> None:
-    worker.child.wait()
-    worker.child.close()
-    worker.gone = True
-
-
-async def _work(tie: Tie, config: Config, remembered: Remembered, listener: socket.socket, pace: Pace) -> None:
+async def _work(
+    tie: Tie,
+    *,
+    config: Config,
+    remembered: Remembered,
+    listener: socket.socket,
+    pace: Pace,
+    metering: Metering | None,
+) -> None:
     """Be a worker, until a signal comes or the parent is gone."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -347,6 +376,7 @@ async def _work(tie: Tie, config: Config, remembered: Remembered, listener: sock
         stop=stop,
         ready=lambda: tie.report(ready=True),
         pace=pace,
+        metering=metering,
     )
     beating.cancel()
 

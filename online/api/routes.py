@@ -16,6 +16,8 @@ from online.api import issuing, public
 from online.api.errors import EdgeError, edge_response, error_response, internal_response, unavailable_response
 from online.api.messages import Request, Response
 from online.api.service import Service
+from online.metrics.attempt import attempt
+from online.metrics.meter import REKEYED, RENEWED, REVOKED, SIGNED, Meter
 from shared.errors import ColdrootError, Fatal, NotFound, Unsupported
 
 Endpoint = Callable[[Service, Request, str], Awaitable[Response]]
@@ -45,6 +47,16 @@ _WITH_ARGUMENT: tuple[tuple[re.Pattern[str], tuple[str, ...], Endpoint], ...] = 
     (re.compile(r"/root/([^/]{1,200})"), _READ, public.root),
     (re.compile(r"/provisioners/([^/]{1,600})/encrypted-key"), _READ, public.encrypted_key),
 )
+_NAMES_WITH_ARGUMENT = ("/root/{sha}", "/provisioners/{kid}/encrypted-key")
+# The endpoints whose outcomes are counted.
+_COUNTED: Mapping[Endpoint, str] = MappingProxyType(
+    {
+        issuing.sign: SIGNED,
+        issuing.renew: RENEWED,
+        issuing.rekey: REKEYED,
+        issuing.revoke: REVOKED,
+    }
+)
 # Parts of step-ca's interface that this node does not have: 501 tells a client not to look for a typing error.
 _ABSENT = re.compile(r"/(?:ssh|acme|scep|admin|2\.0/acme)/.+|/(?:crl|sign-ssh|1\.0/ssh/.+)")
 
@@ -58,15 +70,17 @@ _FROM_A_PAGE = ("origin", "sec-fetch-site")
 class Api:
     """The server-neutral handler: one call a request, no exception comes out."""
 
-    def __init__(self, service: Service, *, trace_header: str) -> None:
+    def __init__(self, service: Service, *, trace_header: str, meter: Meter | None = None) -> None:
         """Take a node into service.
 
         Args:
             service: the node.
             trace_header: a header whose value identifies a request that has no ``X-Request-Id``.
+            meter: counts what is issued and refused.
         """
         self._service = service
         self._id_headers = ("x-request-id", trace_header.lower())
+        self._meter = meter or Meter()
         self._stopped: Fatal | None = None
 
     async def handle(self, request: Request) -> Response:
@@ -108,7 +122,26 @@ class Api:
                 return unavailable_response(f"issuing has stopped after {self._stopped.code}")
         elif self._stopped is not None and endpoint is public.health:
             return unavailable_response(f"issuing has stopped after {self._stopped.code}")
-        return await endpoint(self._service, request, argument)
+        family = _COUNTED.get(endpoint)
+        if family is None:
+            return await endpoint(self._service, request, argument)
+        with attempt(self._meter, family):
+            return await endpoint(self._service, request, argument)
+
+
+def endpoint_name(path: str) -> str:
+    """Return the name of a path's endpoint for counting: one of a few, whatever a caller sends.
+
+    Args:
+        path: as it was sent, without the query.
+    """
+    short = path.removeprefix(_VERSION_PREFIX) if path.startswith(f"{_VERSION_PREFIX}/") else path
+    if short in _PLAIN:
+        return short
+    for name, (pattern, _, _) in zip(_NAMES_WITH_ARGUMENT, _WITH_ARGUMENT, strict=True):
+        if pattern.fullmatch(short):
+            return name
+    return "other"
 
 
 def _route(path: str) -> tuple[tuple[str, ...], Endpoint, str]:

@@ -38,7 +38,7 @@ from shared.names import common_name, parse_sans, printable
 _DOCUMENT = frozenset(
     {
         "root", "federatedRoots", "crt", "key", "address", "dnsNames", "commonName",
-        "db", "tls", "logger", "authority", "password",
+        "db", "tls", "logger", "metricsAddress", "authority", "password",
     }
 )  # fmt: skip
 _AUTHORITY = frozenset(
@@ -109,7 +109,8 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         federated_roots=tuple(home / each for each in top.texts("federatedRoots")),
         crt=home / top.text("crt"),
         key=_key(top, home),
-        address=_address(top),
+        address=_address(top, "address"),
+        metrics_address=_metrics_address(top),
         dns_names=_dns_names(top),
         common_name=_common_name(top),
         db=_database(top, home),
@@ -167,11 +168,19 @@ def _key(top: Fields, home: Path) -> str:
     return str(home / (rest if colon and scheme == "file" else key))
 
 
-def _address(top: Fields) -> tuple[str, int]:
-    match = _ADDRESS.fullmatch(top.text("address"))
+def _metrics_address(top: Fields) -> tuple[str, int] | None:
+    if not top.text("metricsAddress", default=""):
+        return None
+    host, port = _address(top, "metricsAddress")
+    # Where step-ca listens on all interfaces: the numbers go out in plain HTTP, to whoever asks.
+    return host or "127.0.0.1", port
+
+
+def _address(top: Fields, key: str) -> tuple[str, int]:
+    match = _ADDRESS.fullmatch(top.text(key))
     if match is None or int(match["port"]) > _HIGHEST_PORT:
         raise RequestRejected(
-            "config.malformed", "address is not HOST:PORT", hint='write ":443", "127.0.0.1:9000" or "[::1]:9000"'
+            "config.malformed", f"{key} is not HOST:PORT", hint='write ":443", "127.0.0.1:9000" or "[::1]:9000"'
         )
     return match["host"].strip("[]"), int(match["port"])
 

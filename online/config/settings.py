@@ -103,6 +103,8 @@ class Config:
     """A path, or a ``pkcs11:`` URI (RFC 7512)."""
     address: tuple[str, int]
     """Host (empty for all interfaces) and port."""
+    metrics_address: tuple[str, int] | None
+    """Where ``/metrics`` is served in plain HTTP; nowhere when not given."""
     dns_names: tuple[str, ...]
     common_name: str
     db: DatabaseSettings
