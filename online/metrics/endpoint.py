@@ -41,7 +41,7 @@ class Metering:
 
 
 @asynccontextmanager
-async def publishing(
+async def publish(
     metering: Metering, meter: Meter, *, census: Callable[[], Awaitable[Census]], version: str
 ) -> AsyncIterator[None]:
     """Put the worker's numbers up, and answer for all workers, for the length of an ``async with`` block.
