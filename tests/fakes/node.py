@@ -78,9 +78,18 @@ class NodeHome:
         self.config.write_text(json.dumps({**document, **changes}))
 
 
-def make_home(path: Path, *, password: bytes = KEY_PASSWORD) -> NodeHome:
-    """Make a home as ``online init`` and ``online import`` leave it."""
-    pki = make_pki(now=datetime.now(UTC))
+def make_home(
+    path: Path, *, password: bytes = KEY_PASSWORD, pki: Pki | None = None, key_uri: str | None = None
+) -> NodeHome:
+    """Make a home as ``online init`` and ``online import`` leave it.
+
+    Args:
+        path: must not exist.
+        password: of the key file.
+        pki: root and intermediate; made when not given.
+        key_uri: where the intermediate's key is, instead of a file in the home.
+    """
+    pki = pki or make_pki(now=datetime.now(UTC))
     signer = PrivateJwk.of(generate(KeyKind.EC_P256))
     encrypted = jwe.encrypt(signer.to_json_bytes(), PROVISIONER_PASSWORD, rng=os.urandom, p2c=1000)
     provisioner = JwkProvisioner(name=PROVISIONER, key=signer.public(), encrypted_key=encrypted)
@@ -89,11 +98,14 @@ def make_home(path: Path, *, password: bytes = KEY_PASSWORD) -> NodeHome:
     home = NodeHome(path=path, pki=pki, signer=signer)
     home.root.write_bytes(certificate_pem(pki.root))
     (path / "certs" / "intermediate_ca.crt").write_bytes(certificate_pem(pki.intermediate))
-    key = path / "secrets" / "intermediate_ca_key"
-    key.touch(mode=0o600)
-    key.write_bytes(private_key_pem(pki.intermediate_key, password))
+    if key_uri is None:
+        key = path / "secrets" / "intermediate_ca_key"
+        key.touch(mode=0o600)
+        key.write_bytes(private_key_pem(pki.intermediate_key, password))
     create_database(path / "db" / "coldroot.db")
     document = render_config(dns_names=("localhost", "127.0.0.1"), address="127.0.0.1:0", provisioners=(provisioner,))
+    if key_uri is not None:
+        document["key"] = key_uri
     home.config.write_text(json.dumps(document))
     return home
 
