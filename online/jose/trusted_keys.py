@@ -23,6 +23,7 @@ from shared.terminal import SecretCallback
 LARGEST_SET = 256 << 10
 MOST_KEYS = 100
 # What a set may hold that is not for us: other kinds, and keys for encryption (RFC 7517 §5 lets a reader skip them).
+_KINDS = frozenset({"EC", "RSA", "OKP"})
 _SKIPPED = frozenset({"jwk.kind", "jwk.use", "key.unsupported"})
 
 
@@ -74,6 +75,8 @@ def parse_trusted_set(data: bytes, secret: SecretCallback, *, what: str) -> tupl
         raise RequestRejected("jwk.set", f"the {what} is not a JWK Set of at most {MOST_KEYS} keys")
     found = []
     for number, entry in enumerate(entries):
+        if isinstance(entry, dict) and entry.get("kty") not in _KINDS:
+            continue
         try:
             found.append(_trusted(parse_jwk(entry, what=f"{what}'s keys[{number}]"), entry))
         except RequestRejected as error:
