@@ -64,7 +64,6 @@ def test_a_typing_error_is_named_with_what_was_meant(dotted: str, near: str) -> 
         ("crl", {"enabled": True}),
         ("insecureAddress", ":8080"),
         ("kms", {"type": "pkcs11", "uri": "pkcs11:token=ca"}),
-        ("metricsAddress", ":9100"),
         ("monitoring", {"type": "newrelic"}),
         ("ssh", {"hostKey": "/x"}),
         ("templates", {"ssh": {"user": [{"name": "x"}]}}),
