@@ -1,0 +1,79 @@
+"""The access log: one line whatever was sent, in text and in JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from fakes.clock import FakeClock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online.accesslog import Log, Served
+
+SERVED = Served(
+    remote="127.0.0.1", request_id="id-1", method="GET", path="/health", status=200, seconds=0.0123, note=""
+)
+
+
+def written(served: Served, *, as_json: bool = False) -> str:
+    """Return the line of a request."""
+    lines: list[str] = []
+    Log(FakeClock(), as_json=as_json, sink=lines.append).served(served)
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_the_fields_of_a_line() -> None:
+    """Without this, an operator's tools could not read the log."""
+    assert written(SERVED) == "2026-11-24T12:00:00.000Z 127.0.0.1 id-1 GET /health 200 12.3ms"
+    assert json.loads(written(SERVED, as_json=True)) == {
+        "time": "2026-11-24T12:00:00.000Z",
+        "remote": "127.0.0.1",
+        "request_id": "id-1",
+        "method": "GET",
+        "path": "/health",
+        "status": 200,
+        "ms": 12.3,
+    }
+
+
+def test_an_event_is_a_line_too() -> None:
+    """Without this, what happens to the node itself could break the log's form."""
+    lines: list[str] = []
+    Log(FakeClock(), sink=lines.append).event("a\nb")
+    Log(FakeClock(), as_json=True, sink=lines.append).event("a\nb")
+    assert lines[0] == "2026-11-24T12:00:00.000Z a\\nb"
+    assert json.loads(lines[1])["event"] == "a\\nb"
+
+
+@given(path=st.text(max_size=300), note=st.text(max_size=500), method=st.text(max_size=30), as_json=st.booleans())
+def test_nothing_breaks_a_line(path: str, note: str, method: str, *, as_json: bool) -> None:
+    """Without this, a caller could forge log lines or move a terminal's cursor."""
+    served = Served(
+        remote="::1",
+        request_id="x",
+        method=method,
+        path=path.encode("utf-8", "replace").decode(),
+        status=404,
+        seconds=1.0,
+        note=note,
+    )
+    assert written(served, as_json=as_json).isprintable()
+
+
+def test_a_full_disk_behind_stderr_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this, a log that cannot be written would stop the node."""
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fail)
+    Log(FakeClock()).served(SERVED)
+
+
+def test_a_line_is_one_write_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without this, the lines of two workers could be mixed into each other."""
+    Log(FakeClock()).served(SERVED)
+    assert capfd.readouterr().err == "2026-11-24T12:00:00.000Z 127.0.0.1 id-1 GET /health 200 12.3ms\n"
