@@ -20,7 +20,7 @@ MAY_IMPORT = {"ceremony": {"ceremony", "shared"}, "online": {"online", "shared"}
 OFFLINE_LIBRARIES = {"PIL", "click", "cryptography", "pkcs11", "qrcode", "reportlab", "shamir_mnemonic", "zxingcpp"}
 """What the base installation brings, by the names it is imported under."""
 
-ONLINE_LIBRARIES = {"aiohttp", "jwt", "sqlalchemy"}
+ONLINE_LIBRARIES = {"aiohttp", "jwt", "prometheus_client", "sqlalchemy"}
 """What the extra ``online`` adds."""
 
 NETWORK_AND_DATABASE = {
