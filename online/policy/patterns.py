@@ -219,7 +219,7 @@ def _meant(text: str) -> str:
 
 def _mailbox(text: str) -> MailboxPattern:
     local, at, domain = text.rpartition("@")
-    if "*" in domain:
+    if "*" in text:
         raise RequestRejected(
             "policy.rule", f"{printable(text)} has a wildcard", hint="@example.com stands for the whole domain"
         )
