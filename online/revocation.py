@@ -1,17 +1,27 @@
-"""What may be revoked, by whom, and for which reason.
+"""What may be revoked, by whom, and for which reason; and doing it.
 
 step-ca lets any provisioner revoke any number at all, issued or not; each such entry stays in its list for ever.
 Here a token revokes what its own provisioner vouched for, a certificate revokes itself, and nothing else goes.
+
+Revoking signs nothing: it needs the certificates and the database, but neither the issuing key nor its HSM.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
 from cryptography import x509
 
-from online.provisioners.protocol import Provisioner
+from online import issued
+from online.provisioners.protocol import Operation, Provisioner
 from online.provisioners.registry import Registry
-from online.store.protocol import CertificateKind, CertificateRow
+from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, Store, TokenUse
+from online.tokens import VerifiedToken
+from shared.clock import Clock
 from shared.errors import NotFound, PolicyDenied, RequestRejected
+from shared.issue import Issuer
+from shared.keys import public_key_digest
 from shared.serials import parse_serial
 
 KEY_COMPROMISE = 1
@@ -19,6 +29,96 @@ _REMOVE_FROM_CRL = 8
 _UNUSED = 7
 _LARGEST_REASON = 10
 _LONGEST_REASON_TEXT = 1000
+
+Verify = Callable[[Operation, str, datetime], Awaitable[VerifiedToken]]
+"""Verifies a one-time token for an operation at a moment; raises ``Unauthenticated``."""
+
+
+class Revoker:
+    """Revokes certificates of one CA: for a node, or for its operator on the node's own machine."""
+
+    def __init__(
+        self, *, registry: Registry, verify: Verify, issuers: Sequence[Issuer], store: Store, clock: Clock
+    ) -> None:
+        """Make a revoker.
+
+        Args:
+            registry: the provisioners of today.
+            verify: judges their tokens.
+            issuers: the intermediates whose leaves may revoke themselves.
+            store: where revocations are recorded.
+            clock: wall clock.
+        """
+        self._registry = registry
+        self._verify = verify
+        self._issuers = tuple(issuers)
+        self._store = store
+        self._clock = clock
+
+    async def revoke(
+        self,
+        *,
+        serial: int,
+        token: str | None,
+        certificate: x509.Certificate | None,
+        reason_code: int,
+        reason: str,
+    ) -> None:
+        """Revoke a certificate: it is never renewed again, by any node.
+
+        1. The reason is one that revokes.
+        2. The proof holds: the token completely, or the certificate's signature.
+        3. The proof is for this very serial, and may revoke it.
+        4. The use of the token and the revocation are recorded in one transaction.
+
+        Args:
+            serial: of the certificate.
+            token: a revocation token for this serial; it goes before ``certificate`` when both are given.
+            certificate: the certificate itself, whose key the caller was seen to use.
+            reason_code: CRLReason; keyCompromise (1) also bars the key from any further certificate.
+            reason: free text.
+
+        Raises:
+            RequestRejected: ``revoke.*``, ``certificate.already-revoked``.
+            NotFound: ``certificate.unknown``.
+            Unauthenticated: ``token.*`` or ``certificate.*``.
+            PolicyDenied: ``revoke.*``.
+            StoreFailed: ``store.*``; the certificate may or may not count as revoked, ask again.
+        """
+        now = self._clock.now()
+        # 1
+        check_reason(reason_code, reason)
+        # 2, 3
+        use: TokenUse | None = None
+        by = ""
+        if token is not None:
+            verified = await self._verify(Operation.REVOKE, token, now)
+            check_token_names_serial(verified.subject, serial)
+            row = check_revocable(await self._store.certificate(serial), verified.provisioner, self._registry)
+            key_digest, by, use = row.key_digest, verified.provisioner.id, token_use(verified)
+        elif certificate is not None:
+            key_digest = public_key_digest(issued.check_ours(certificate, self._issuers))
+            check_certificate_is(certificate, serial)
+        else:
+            raise RequestRejected("revoke.no-proof", "missing ott or client certificate")
+        # 4
+        await self._store.record_revocation(
+            token=use,
+            revocation=Revocation(
+                serial=serial,
+                revoked_at=now,
+                reason_code=reason_code,
+                reason=reason,
+                proof=RevocationProof.CERTIFICATE if use is None else RevocationProof.TOKEN,
+                provisioner_id=by,
+                compromised_key=key_digest if reason_code == KEY_COMPROMISE else None,
+            ),
+        )
+
+
+def token_use(verified: VerifiedToken) -> TokenUse:
+    """Return what is recorded so that a verified token is not used a second time."""
+    return TokenUse(provisioner_id=verified.provisioner.id, digest=verified.token_digest, expires=verified.expires)
 
 
 def check_reason(code: int, text: str) -> None:
