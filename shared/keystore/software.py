@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from shared import durable
 from shared.errors import RequestRejected, Unauthenticated, Unsupported
 from shared.keys import PrivateKey, check_public_key
+from shared.keystore.rfc1421 import decrypted_aes192, is_aes192
 from shared.terminal import SecretCallback
 
 # An RSA-8192 key is 6.4 kB of PEM.
@@ -77,6 +78,8 @@ def load_private_key(data: bytes, secret: SecretCallback, *, what: str) -> Priva
     encrypted = label == b"ENCRYPTED PRIVATE KEY" or b"Proc-Type: 4,ENCRYPTED" in block
     password = secret(f"Password of the {what}") if encrypted else None
     try:
+        if password is not None and is_aes192(block):
+            block, password = decrypted_aes192(block, password), None
         key = serialization.load_pem_private_key(block, password or None)
     except UnsupportedAlgorithm:
         raise Unsupported(

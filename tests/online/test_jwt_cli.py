@@ -231,7 +231,7 @@ def test_sets_of_keys() -> None:
     leaked = {"keys": [json.loads(SIGNER.to_json_bytes())]}
     with pytest.raises(RequestRejected, match="private key where a public one belongs"):
         parse_trusted_set(json.dumps(leaked).encode(), nobody, what="set")
-    with pytest.raises(RequestRejected, match="--jwks") as caught:
+    with pytest.raises(RequestRejected, match="a set of keys") as caught:
         parse_trusted_key(b'{"keys": []}', nobody, what="key file")
     assert caught.value.code == "jwk.set"
     for junk in (b"", b"xyz", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
