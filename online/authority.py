@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from online import csr as requests
-from online import issued, leaf, revocation
+from online import issued, leaf
 from online.claims import choose_validity, parse_validity
 from online.hierarchy import Chain, Hierarchy
 from online.metrics.attempt import vouched_by
@@ -28,19 +28,13 @@ from online.policy import Policy
 from online.provisioners.protocol import Operation, Provisioner
 from online.provisioners.registry import Registry, authorize_renew
 from online.renew_token import PresentedRenewal, open_renew_token
-from online.store.protocol import (
-    Census,
-    CertificateKind,
-    CertificateRow,
-    Revocation,
-    RevocationProof,
-    Store,
-    TokenUse,
-)
+from online.revocation import Revoker, token_use
+from online.store.protocol import Census, CertificateKind, CertificateRow, Store, TokenUse
 from online.templates import NO_DEFAULTS, SubjectDefaults
+from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
 from shared.clock import Clock
-from shared.errors import Fatal, RequestRejected, Unauthenticated
+from shared.errors import Fatal, Unauthenticated
 from shared.issue import issue, prepare
 from shared.keys import PublicKey, csr_key, public_key_digest
 from shared.names import format_name, parse_sans, sans_of
@@ -117,6 +111,9 @@ class Authority:
         self._store = store
         self._clock = clock
         self._rng = rng
+        self._revoker = Revoker(
+            registry=registry, verify=self._verify, issuers=hierarchy.accepted, store=store, clock=clock
+        )
         self._now()
 
     async def sign(
@@ -134,14 +131,15 @@ class Authority:
             Unauthenticated: ``token.*``: any defect of the token, or a second use.
             RequestRejected: ``csr.*``, ``key.*``, ``name.*``, ``time.*``, ``validity.*``.
             PolicyDenied: ``csr.*``, ``policy.not-allowed``, ``validity.*``, ``lint.*``, ``key.compromised``.
+            PeerFailed: ``oidc.*`` when the issuer of an ID token cannot be asked for its keys.
             StoreFailed: ``store.*``; nobody got a certificate.
             Fatal: ``issue.*``, ``authority.*``: stop signing.
         """
         now = self._now()
         # 1, 2
-        verified = self._verify(Operation.SIGN, token, now)
+        verified = await self._verify(Operation.SIGN, token, now)
         # 3
-        names = requests.TokenNames.of(verified.subject, verified.sans)
+        names = requests.names_for(verified, csr)
         public_key = requests.accept_csr(csr, names, confirmation=verified.cnf)
         provisioner = verified.provisioner
         wish_before, wish_after = parse_validity(not_before=not_before, not_after=not_after, now=now)
@@ -151,6 +149,7 @@ class Authority:
             backdate=self._settings.backdate,
             not_before=wish_before,
             not_after=wish_after,
+            within=verified.window(),
         )
         wanted = leaf.signed_leaf(
             names,
@@ -163,7 +162,7 @@ class Authority:
         )
         # 4, 5, 6
         return await self._issue(
-            wanted, kind=CertificateKind.SIGNED, provisioner=provisioner, token=_use_of(verified), parent=None
+            wanted, kind=CertificateKind.SIGNED, provisioner=provisioner, token=token_use(verified), parent=None
         )
 
     async def renew(self, proof: PeerCertificate | RenewToken) -> Chain:
@@ -246,35 +245,14 @@ class Authority:
             PolicyDenied: ``revoke.*``.
             StoreFailed: ``store.*``; the certificate may or may not count as revoked, ask again.
         """
-        now = self._now()
-        # 1
-        revocation.check_reason(reason_code, reason)
-        # 2, 3
-        use: TokenUse | None = None
-        by = ""
-        if token is not None:
-            verified = self._verify(Operation.REVOKE, token, now)
-            revocation.check_token_names_serial(verified.subject, serial)
-            row = await self._store.certificate(serial)
-            row = revocation.check_revocable(row, verified.provisioner, self.registry)
-            key_digest, by, use = row.key_digest, verified.provisioner.id, _use_of(verified)
-        elif peer is not None:
-            key_digest = public_key_digest(issued.check_ours(peer.certificate, self.hierarchy.accepted))
-            revocation.check_certificate_is(peer.certificate, serial)
-        else:
-            raise RequestRejected("revoke.no-proof", "missing ott or client certificate")
-        # 5, 6
-        await self._store.record_revocation(
-            token=use,
-            revocation=Revocation(
-                serial=serial,
-                revoked_at=now,
-                reason_code=reason_code,
-                reason=reason,
-                proof=RevocationProof.CERTIFICATE if use is None else RevocationProof.TOKEN,
-                provisioner_id=by,
-                compromised_key=key_digest if reason_code == revocation.KEY_COMPROMISE else None,
-            ),
+        self._now()
+        # 1, 2, 3, 5, 6
+        await self._revoker.revoke(
+            serial=serial,
+            token=token,
+            certificate=peer.certificate if peer is not None else None,
+            reason_code=reason_code,
+            reason=reason,
         )
 
     async def own_leaf(self, public_key: PublicKey) -> Chain:
@@ -327,10 +305,16 @@ class Authority:
         self._now()
         await self._store.ready()
 
-    def _verify(self, operation: Operation, token: str, now: datetime) -> VerifiedToken:
-        verified = self.registry.authorize(operation, token, audiences=self._audiences, now=now)
-        vouched_by(verified.provisioner.name)
-        return verified
+    async def _verify(self, operation: Operation, token: str, now: datetime) -> VerifiedToken:
+        return await verify_token(
+            operation,
+            token,
+            registry=self.registry,
+            audiences=self._audiences,
+            issuers=self.hierarchy.accepted,
+            store=self._store,
+            now=now,
+        )
 
     async def _renewable(self, old: x509.Certificate, now: datetime) -> Provisioner:
         """Find who vouches for a leaf of ours, and insist that it may be renewed now.
@@ -414,7 +398,3 @@ class Authority:
         now = self._clock.now()
         self.hierarchy.check_in_validity(now)
         return now
-
-
-def _use_of(verified: VerifiedToken) -> TokenUse:
-    return TokenUse(provisioner_id=verified.provisioner.id, digest=verified.token_digest, expires=verified.expires)

@@ -151,11 +151,13 @@ def choose_validity(
     backdate: timedelta,
     not_before: datetime | None,
     not_after: datetime | None,
+    within: tuple[datetime, datetime] | None = None,
 ) -> tuple[datetime, datetime]:
     """Decide on the validity of a new certificate.
 
     1. Without a wish for notBefore, the certificate starts ``backdate`` before now.
-    2. Without a wish for notAfter, it lasts the default duration, the backdating not counted.
+    2. Without a wish for notAfter, it lasts the default duration, the backdating not counted, and no longer than the
+       credential that it is asked for with. A wish that goes beyond that credential's validity is refused.
     3. It must not have ended already, nor end before it starts.
     4. Its duration must lie within the claims; the longest may be exceeded by the backdating.
     5. It must not start further ahead than the longest duration. step-ca has no such rule; without it, a
@@ -167,13 +169,15 @@ def choose_validity(
         backdate: how far notBefore lies in the past by default, not negative.
         not_before: the caller's wish, aware UTC.
         not_after: the caller's wish, aware UTC.
+        within: begin and end of the credential, where it has them: of the certificate that signed an X5C token.
 
     Returns:
         notBefore and notAfter in whole seconds.
 
     Raises:
         RequestRejected: ``validity.in-the-past`` or ``validity.reversed``.
-        PolicyDenied: ``validity.too-short``, ``validity.too-long`` or ``validity.too-far-ahead``.
+        PolicyDenied: ``validity.too-short``, ``validity.too-long``, ``validity.too-far-ahead`` or
+            ``validity.beyond-credential``.
     """
     now = whole_seconds(now)
     # 1, 2
@@ -183,6 +187,9 @@ def choose_validity(
         end = whole_seconds(not_after) if not_after is not None else anchor + claims.default_tls
     except OverflowError:
         raise PolicyDenied("validity.too-far-ahead", "notBefore lies too far ahead") from None
+    if within is not None:
+        _check_within(not_before, not_after, within)
+        end = min(end, within[1])
     # 3
     if end < now:
         raise RequestRejected("validity.in-the-past", f"notAfter cannot be in the past; na={go_time(end)}")
@@ -213,6 +220,22 @@ def choose_validity(
 def go_time(moment: datetime) -> str:
     """Write a moment as Go prints it, for the texts that step-ca's clients know: ``2026-11-24 07:00:00 +0000 UTC``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
+
+
+def _check_within(not_before: datetime | None, not_after: datetime | None, within: tuple[datetime, datetime]) -> None:
+    begin, end = within
+    if not_before is not None and not_before < begin:
+        raise PolicyDenied(
+            "validity.beyond-credential",
+            f"requested certificate notBefore ({go_time(not_before)}) is before the active validity window of the"
+            f" provisioning credential ({go_time(begin)})",
+        )
+    if not_after is not None and not_after > end:
+        raise PolicyDenied(
+            "validity.beyond-credential",
+            f"requested certificate notAfter ({go_time(not_after)}) is after the expiration of the provisioning"
+            f" credential ({go_time(end)})",
+        )
 
 
 def _either(stated: bool | None, above: bool) -> bool:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from online.tokens import csr_confirmation
+from online.tokens import VerifiedToken, csr_confirmation
 from shared.errors import PolicyDenied, RequestRejected
 from shared.keys import PublicKey, csr_key
 from shared.names import SanSet, common_name_of, parse_sans, printable, sans_of
@@ -38,20 +38,48 @@ class TokenNames:
 
     subject: str
     sans: SanSet
+    aliases: tuple[str, ...] = ()
+    """What a request may also give as its common name. It never enters a certificate."""
 
     @classmethod
-    def of(cls, subject: str, sans: Iterable[str]) -> TokenNames:
+    def of(cls, subject: str, sans: Iterable[str], aliases: Iterable[str] = ()) -> TokenNames:
         """Make the names canonical.
 
         Args:
             subject: the token's ``sub``.
             sans: the token's ``sans``; none stands for the subject alone.
+            aliases: the token's ``aliases``; compared as they are.
 
         Raises:
             RequestRejected: ``name.*`` when one of them could not stand in a certificate.
         """
         given = tuple(sans)
-        return cls(subject=subject, sans=parse_sans(given or (subject,)))
+        return cls(subject=subject, sans=parse_sans(given or (subject,)), aliases=tuple(aliases))
+
+    @classmethod
+    def of_request(cls, csr: x509.CertificateSigningRequest) -> TokenNames:
+        """Take the names that a request asks for, for somebody who may ask for any.
+
+        Raises:
+            RequestRejected: ``csr.*`` or ``name.*``, also when the request names nobody.
+        """
+        subject, extensions = _parts(csr)
+        sans = sans_of(extensions).texts()
+        common = common_name_of(subject) or (sans[0] if sans else "")
+        if not common:
+            raise RequestRejected("csr.no-name", "the request names nobody")
+        return cls.of(common, sans)
+
+
+def names_for(token: VerifiedToken, csr: x509.CertificateSigningRequest) -> TokenNames:
+    """Return the names to certify: the token's, or, on an administrator's token, those that the request asks for.
+
+    Raises:
+        RequestRejected: ``csr.*`` or ``name.*``.
+    """
+    if token.unbound:
+        return TokenNames.of_request(csr)
+    return TokenNames.of(token.subject, token.sans, token.aliases)
 
 
 def accept_csr(csr: x509.CertificateSigningRequest, names: TokenNames, *, confirmation: str | None) -> PublicKey:
@@ -111,7 +139,7 @@ def _check_confirmation(csr: x509.CertificateSigningRequest, confirmation: str) 
 
 def _check_common_name(found: str, names: TokenNames) -> None:
     allowed = {_canonical(names.subject), *names.sans.texts()}
-    if found and _canonical(found) not in allowed:
+    if found and _canonical(found) not in allowed and found not in names.aliases:
         wanted = " ".join(printable(each) for each in (names.subject, *names.sans.texts()))
         raise PolicyDenied(
             "csr.common-name",

@@ -83,6 +83,7 @@ class Revoker:
             NotFound: ``certificate.unknown``.
             Unauthenticated: ``token.*`` or ``certificate.*``.
             PolicyDenied: ``revoke.*``.
+            PeerFailed: ``oidc.*`` when the issuer of an ID token cannot be asked for its keys.
             StoreFailed: ``store.*``; the certificate may or may not count as revoked, ask again.
         """
         now = self._clock.now()
@@ -93,7 +94,8 @@ class Revoker:
         by = ""
         if token is not None:
             verified = await self._verify(Operation.REVOKE, token, now)
-            check_token_names_serial(verified.subject, serial)
+            if not verified.unbound:
+                check_token_names_serial(verified.subject, serial)
             row = check_revocable(await self._store.certificate(serial), verified.provisioner, self._registry)
             key_digest, by, use = row.key_digest, verified.provisioner.id, token_use(verified)
         elif certificate is not None:

@@ -7,8 +7,10 @@ dotted path; nothing is ignored in silence; a refused file has no effect.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 from online.claims import Claims, merge, parse_claims
 from online.config import unsupported
@@ -27,8 +29,10 @@ from online.config.settings import (
 )
 from online.policy import parse_policy
 from online.provisioners.jwk import parse_jwk_provisioner
+from online.provisioners.oidc import parse_oidc_provisioner
 from online.provisioners.protocol import Provisioner, ProvisionerType
 from online.provisioners.registry import Registry
+from online.provisioners.x5c import parse_x5c_provisioner
 from online.strict_json import Fields, Json, parse_json, wrong_type
 from online.templates import parse_subject_defaults
 from shared import durable
@@ -47,6 +51,17 @@ _AUTHORITY = frozenset(
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _HIGHEST_PORT = 65535
 _LONGEST_PASSWORD = 4096
+
+
+class _Reader(Protocol):
+    def __call__(self, value: Json, *, path: str, above: Claims, home: Path) -> Provisioner: ...
+
+
+_READERS: Mapping[str, _Reader] = {
+    ProvisionerType.JWK.wire_name: parse_jwk_provisioner,
+    ProvisionerType.X5C.wire_name: parse_x5c_provisioner,
+    ProvisionerType.OIDC.wire_name: parse_oidc_provisioner,
+}
 
 
 def load_config(path: Path) -> Config:
@@ -293,16 +308,19 @@ def _provisioner(value: Json, path: str, claims: Claims, home: Path) -> Provisio
     if not isinstance(value, dict):
         raise wrong_type(path, "an object", value)
     kind = value.get("type")
-    if isinstance(kind, str) and kind.upper() == ProvisionerType.JWK.wire_name:
-        return parse_jwk_provisioner(value, path=path, above=claims, home=home)
+    reader = _READERS.get(kind.upper()) if isinstance(kind, str) else None
+    if reader is not None:
+        return reader(value, path=path, above=claims, home=home)
     if isinstance(kind, str) and kind.lower() in unsupported.PROVISIONER_TYPES:
         raise Unsupported(
             "config.unsupported-provisioner",
             f"{path}.type: provisioners of the type {kind} are not supported",
-            hint="remove the provisioner, or replace it by one of the type JWK",
+            hint=f"remove the provisioner, or replace it by one of the types {', '.join(_READERS)}",
         )
     if kind is None:
         raise RequestRejected("config.missing-key", f"{path}.type is missing")
     if not isinstance(kind, str):
         raise wrong_type(f"{path}.type", "text", kind)
-    raise RequestRejected("config.malformed", f"{path}.type is not a known type of provisioner", hint="write JWK")
+    raise RequestRejected(
+        "config.malformed", f"{path}.type is not a known type of provisioner", hint=f"write {' or '.join(_READERS)}"
+    )

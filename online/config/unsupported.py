@@ -42,9 +42,7 @@ DATABASE = {
 DATABASE_TYPES = frozenset({"badger", "badgerv1", "badgerv2", "bbolt", "mysql", "postgresql"})
 NEW_DATABASE = 'the node keeps its own: write "db": {"type": "sqlite", "dataSource": "db/coldroot.db"}'
 
-PROVISIONER_TYPES = frozenset(
-    {"oidc", "gcp", "aws", "azure", "acme", "x5c", "k8ssa", "sshpop", "scep", "nebula", "wire"}
-)
+PROVISIONER_TYPES = frozenset({"gcp", "aws", "azure", "acme", "k8ssa", "sshpop", "scep", "nebula", "wire"})
 
 KEY_SCHEMES = frozenset(
     {"awskms", "azurekms", "cloudkms", "capi", "mackms", "softkms", "sshagentkms", "tpmkms", "yubikey"}

@@ -26,6 +26,8 @@ class ProvisionerType(Enum):
     """The kinds of provisioner that the node knows, with the number each has in step's certificate extension."""
 
     JWK = ("JWK", 1)
+    OIDC = ("OIDC", 2)
+    X5C = ("X5C", 7)
 
     def __init__(self, wire_name: str, number: int) -> None:
         self.wire_name = wire_name

@@ -13,15 +13,22 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
 from cryptography import x509
 
 from online.claims import go_time
-from online.jose import jws
+from online.jose import jws, x5c
+from online.oidc_discovery import KeySource
+from online.oidc_fetch import Fetch, https_fetch
 from online.provisioners.jwk import JwkProvisioner, authorize_one_time
+from online.provisioners.oidc import PREFIX as OIDC_PREFIX
+from online.provisioners.oidc import OidcProvisioner, authorize_identity
 from online.provisioners.protocol import Operation, Provisioner, ProvisionerType
+from online.provisioners.x5c import PREFIX, X5cProvisioner, authorize_by_chain, split_audience
+from online.strict_json import Json
 from online.tokens import Audiences, VerifiedToken, require_text
 from shared.clock import whole_seconds
 from shared.errors import NotFound, RequestRejected, Unauthenticated
@@ -30,22 +37,47 @@ from shared.names import printable
 DEFAULT_PAGE = 20
 LARGEST_PAGE = 100
 _CURSOR_LENGTH = 40
+_MOST_CLIENTS = 8
 
-_Authorizer = Callable[[Provisioner, Operation, jws.UnverifiedToken, Audiences, datetime], VerifiedToken]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What an authoriser decides about."""
+
+    provisioner: Provisioner
+    operation: Operation
+    token: jws.UnverifiedToken
+    audiences: Audiences
+    now: datetime
+    source: KeySource | None
+    """The keys of the provisioner's issuer, where it has one."""
 
 
-def _jwk(
-    provisioner: Provisioner, operation: Operation, token: jws.UnverifiedToken, audiences: Audiences, now: datetime
-) -> VerifiedToken:
-    assert isinstance(provisioner, JwkProvisioner)
-    return authorize_one_time(provisioner, operation, token, audiences=audiences, now=now)
+def _jwk(asked: _Asked) -> VerifiedToken:
+    assert isinstance(asked.provisioner, JwkProvisioner)
+    return authorize_one_time(asked.provisioner, asked.operation, asked.token, audiences=asked.audiences, now=asked.now)
+
+
+def _x5c(asked: _Asked) -> VerifiedToken:
+    assert isinstance(asked.provisioner, X5cProvisioner)
+    return authorize_by_chain(asked.provisioner, asked.operation, asked.token, audiences=asked.audiences, now=asked.now)
+
+
+def _oidc(asked: _Asked) -> VerifiedToken:
+    assert isinstance(asked.provisioner, OidcProvisioner)
+    assert asked.source is not None
+    return authorize_identity(asked.provisioner, asked.operation, asked.token, keys=asked.source.keys(), now=asked.now)
 
 
 # What is not here is refused. Renewal is authorised by the certificate itself, see ``authorize_renew``.
-_ALLOWED: Mapping[tuple[ProvisionerType, Operation], _Authorizer] = MappingProxyType(
+_ALLOWED: Mapping[tuple[ProvisionerType, Operation], Callable[[_Asked], VerifiedToken]] = MappingProxyType(
     {
         (ProvisionerType.JWK, Operation.SIGN): _jwk,
         (ProvisionerType.JWK, Operation.REVOKE): _jwk,
+        (ProvisionerType.X5C, Operation.SIGN): _x5c,
+        (ProvisionerType.X5C, Operation.REVOKE): _x5c,
+        (ProvisionerType.OIDC, Operation.SIGN): _oidc,
+        (ProvisionerType.OIDC, Operation.REVOKE): _oidc,
     }
 )
 
@@ -53,8 +85,12 @@ _ALLOWED: Mapping[tuple[ProvisionerType, Operation], _Authorizer] = MappingProxy
 class Registry:
     """The provisioners of one configuration; it never changes, a reload makes a new one."""
 
-    def __init__(self, provisioners: Iterable[Provisioner]) -> None:
+    def __init__(self, provisioners: Iterable[Provisioner], *, fetch: Fetch | None = None) -> None:
         """Index the provisioners.
+
+        Args:
+            provisioners: all of them.
+            fetch: gets documents of OIDC issuers, when a token first needs them; over HTTPS when not given.
 
         Raises:
             RequestRejected: ``provisioner.duplicate``.
@@ -72,6 +108,11 @@ class Registry:
             self._by_name[each.name] = self._by_id[each.id] = each
             if each.kid:
                 self._by_kid[each.kid] = each
+        self._sources = {
+            each.id: KeySource(each.endpoint, tenant=each.tenant, fetch=fetch or https_fetch())
+            for each in self._all
+            if isinstance(each, OidcProvisioner)
+        }
         # A page continues behind a key, not a count: step-ca's shape, eight hex digits of rank, then a digest.
         self._ranked = [(_cursor(rank, each), each) for rank, each in enumerate(self._all)]
 
@@ -132,11 +173,29 @@ class Registry:
         rest = self._ranked[start + size : start + size + 1]
         return page, rest[0][0].lstrip("0") if rest else ""
 
+    async def prepare(self, token: str) -> None:
+        """Fetch what ``authorize`` will need for a token: the keys of the issuer that it names, when they are due.
+
+        Nothing is decided here. What is wrong with the token, ``authorize`` tells.
+
+        Args:
+            token: compact serialisation, as received.
+        """
+        if not self._sources:
+            return
+        try:
+            unverified = _split(token)
+            provisioner = self._choose(unverified)
+        except Unauthenticated:
+            return
+        if provisioner.id in self._sources:
+            await self._sources[provisioner.id].refresh(unverified.kid)
+
     def authorize(self, operation: Operation, token: str, *, audiences: Audiences, now: datetime) -> VerifiedToken:
-        """Verify a one-time token for an operation. Nothing is consumed.
+        """Verify a one-time token for an operation. Nothing is consumed, and nothing waits: see ``prepare``.
 
         1. Size and shape.
-        2. Choose the provisioner by issuer and key identifier; nothing else in the token has a say in it.
+        2. Choose the provisioner, see ``_choose``.
         3. The allow-list: this type, this operation.
         4. The type's own verification.
 
@@ -148,13 +207,12 @@ class Registry:
 
         Raises:
             Unauthenticated: ``token.*``; callers answer one and the same text for all of them.
+            PeerFailed: ``oidc.*`` when the keys of the token's issuer cannot be had.
         """
         # 1
-        unverified = jws.split_unverified(token)
+        unverified = _split(token)
         # 2
-        provisioner = self._by_id.get(f"{require_text(unverified.claims, 'iss')}:{unverified.kid}")
-        if provisioner is None:
-            raise Unauthenticated("token.unknown-provisioner", "no provisioner has the token's issuer and key")
+        provisioner = self._choose(unverified)
         # 3
         authorizer = _ALLOWED.get((provisioner.type, operation))
         if authorizer is None:
@@ -163,7 +221,45 @@ class Registry:
                 f"a {provisioner.type.wire_name} token does not authorise the operation {operation}",
             )
         # 4
-        return authorizer(provisioner, operation, unverified, audiences, now)
+        return authorizer(
+            _Asked(
+                provisioner=provisioner,
+                operation=operation,
+                token=unverified,
+                audiences=audiences,
+                now=now,
+                source=self._sources.get(provisioner.id),
+            )
+        )
+
+    def _choose(self, token: jws.UnverifiedToken) -> Provisioner:
+        """Choose the provisioner that a token appeals to. It decides nothing else: each type verifies all it needs.
+
+        1. A token that brings certificates names an X5C provisioner in its audience; no other may bring them.
+        2. Issuer and key identifier name a JWK provisioner.
+        3. The client that an ID token was made for names an OIDC provisioner.
+
+        Raises:
+            Unauthenticated: ``token.header``, ``token.claims`` or ``token.unknown-provisioner``.
+        """
+        # 1
+        if x5c.MEMBER in token.header:
+            by_audience = self._by_id.get(f"{PREFIX}{split_audience(token.claims.get('aud'))[1]}")
+            if not isinstance(by_audience, X5cProvisioner):
+                raise Unauthenticated(
+                    "token.header", f"the token's header has the member {x5c.MEMBER}, which is not accepted"
+                )
+            return by_audience
+        # 2
+        by_key = self._by_id.get(f"{require_text(token.claims, 'iss')}:{token.kid}")
+        if isinstance(by_key, JwkProvisioner):
+            return by_key
+        # 3
+        for client in _clients(token.claims):
+            by_client = self._by_id.get(f"{OIDC_PREFIX}{client}")
+            if isinstance(by_client, OidcProvisioner):
+                return by_client
+        raise Unauthenticated("token.unknown-provisioner", "no provisioner has the token's issuer and key")
 
 
 def authorize_renew(certificate: x509.Certificate, provisioner: Provisioner, *, now: datetime) -> None:
@@ -192,6 +288,17 @@ def authorize_renew(certificate: x509.Certificate, provisioner: Provisioner, *, 
 
 def _cursor(rank: int, provisioner: Provisioner) -> str:
     return f"{rank:08x}{hashlib.sha256(provisioner.id.encode('utf-8')).hexdigest()[: _CURSOR_LENGTH - 8]}"
+
+
+def _split(token: str) -> jws.UnverifiedToken:
+    return jws.split_unverified(token, key_members=frozenset({x5c.MEMBER}))
+
+
+def _clients(claims: Mapping[str, Json]) -> tuple[str, ...]:
+    """Return the client IDs that an ID token may have been made for, the one that it was handed to first."""
+    audience = claims.get("aud")
+    named = [claims.get("azp"), *(audience if isinstance(audience, list) else [audience])]
+    return tuple(each for each in named[:_MOST_CLIENTS] if isinstance(each, str))
 
 
 def _found(provisioner: Provisioner | None) -> Provisioner:

@@ -56,6 +56,18 @@ class VerifiedToken:
     """The exp claim, aware UTC. The token is accepted ``LEEWAY`` longer, and its record must live as long."""
     cnf: str | None
     """SHA-256 in base64url of the one CSR (DER) that the token is good for; ``None`` for any."""
+    credential: x509.Certificate | None = None
+    """The certificate whose key signed the token (X5C): what is issued on its word does not outlive it."""
+    aliases: tuple[str, ...] = ()
+    """What a request may also give as its common name. It never enters a certificate."""
+    unbound: bool = False
+    """Its holder is an administrator (OIDC): the request, not the token, says which names or which serial."""
+
+    def window(self) -> tuple[datetime, datetime] | None:
+        """Return the begin and end that what is issued must keep within, if the credential sets any."""
+        if self.credential is None:
+            return None
+        return self.credential.not_valid_before_utc, self.credential.not_valid_after_utc
 
 
 def require_times(claims: Mapping[str, Json], *, now: datetime) -> datetime:
@@ -113,6 +125,7 @@ def verified_token(
     operation: Operation,
     audiences: Audiences,
     now: datetime,
+    credential: x509.Certificate | None = None,
 ) -> VerifiedToken:
     """Turn claims whose signature holds into a ``VerifiedToken``.
 
@@ -128,6 +141,7 @@ def verified_token(
         operation: what the caller asks for.
         audiences: the names of this CA.
         now: aware UTC.
+        credential: the certificate whose key verified it, where it was one.
 
     Raises:
         Unauthenticated: ``token.*``.
@@ -154,6 +168,7 @@ def verified_token(
         token_digest=use_digest(provisioner.id, identifier),
         expires=expires,
         cnf=_confirmation(claims),
+        credential=credential,
     )
 
 
@@ -169,6 +184,18 @@ def use_digest(provisioner_id: str, identifier: str) -> str:
 def csr_confirmation(csr: x509.CertificateSigningRequest) -> str:
     """Return the ``cnf`` value that binds a token to one CSR: SHA-256 of its DER in base64url."""
     return b64.encode(hashlib.sha256(csr.public_bytes(Encoding.DER)).digest())
+
+
+def require_moment(claims: Mapping[str, Json], name: str) -> datetime:
+    """Return a claim that must be a time, aware UTC.
+
+    Raises:
+        Unauthenticated: ``token.times``.
+    """
+    moment = _moment(claims, name)
+    if moment is None:
+        raise Unauthenticated("token.times", f"the token lacks the claim {name}")
+    return moment
 
 
 def _moment(claims: Mapping[str, Json], name: str) -> datetime | None:

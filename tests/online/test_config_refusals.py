@@ -97,7 +97,7 @@ def test_a_database_of_step_ca_is_refused_by_name(kind: str) -> None:
     assert '"sqlite"' in error.hint
 
 
-@pytest.mark.parametrize("kind", ["OIDC", "ACME", "X5C", "SSHPOP", "AWS", "K8sSA", "SCEP", "Nebula", "acme"])
+@pytest.mark.parametrize("kind", ["GCP", "ACME", "Azure", "SSHPOP", "AWS", "K8sSA", "SCEP", "Nebula", "acme"])
 def test_a_provisioner_of_another_type_is_refused_by_name(kind: str) -> None:
     """A provisioner that is silently missing is an outage for its users."""
     error = refuse({"authority.provisioners": [PROVISIONER, {"type": kind, "name": "x", "clientID": "y"}]})

@@ -94,7 +94,9 @@ def test_any_cursor_is_answered(cursor: str, limit: int) -> None:
 def test_every_type_and_operation_is_decided() -> None:
     """A type or operation that somebody adds is refused until it is in the list: this fails when one is added."""
     allowed = set(registry_module._ALLOWED)
-    assert allowed == {(ProvisionerType.JWK, Operation.SIGN), (ProvisionerType.JWK, Operation.REVOKE)}
+    kinds = (ProvisionerType.JWK, ProvisionerType.X5C, ProvisionerType.OIDC)
+    assert allowed == {(kind, operation) for kind in kinds for operation in (Operation.SIGN, Operation.REVOKE)}
+    assert set(kinds) == set(ProvisionerType)
 
 
 @pytest.mark.parametrize("operation", Operation)

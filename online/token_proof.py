@@ -1,0 +1,67 @@
+"""A one-time token as proof, for whichever operation: the one place where it becomes a ``VerifiedToken``.
+
+The order (the numbers return in the code):
+
+1. what its verification needs from elsewhere is fetched (the keys of an OIDC issuer);
+2. it is verified, by the allow-list of ``online.provisioners.registry``;
+3. the certificate whose key signed it, where it is one of this CA's own, is not revoked. step-ca does not look: whoever
+   stole a key could go on minting tokens with it after the revocation.
+
+Invariant: nothing is consumed here. The use is recorded with what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from online.issued import is_signed_by
+from online.metrics.attempt import vouched_by
+from online.provisioners.protocol import Operation
+from online.provisioners.registry import Registry
+from online.store.protocol import Store
+from online.tokens import Audiences, VerifiedToken
+from shared.errors import Unauthenticated
+from shared.issue import Issuer
+
+
+async def verify_token(
+    operation: Operation,
+    token: str,
+    *,
+    registry: Registry,
+    audiences: Audiences,
+    issuers: Iterable[Issuer],
+    store: Store,
+    now: datetime,
+) -> VerifiedToken:
+    """Verify a token for an operation.
+
+    Args:
+        operation: what the caller asks for.
+        token: as it was sent.
+        registry: the provisioners.
+        audiences: the names of this CA.
+        issuers: our intermediates, whose leaves may have signed it.
+        store: knows what is revoked.
+        now: aware UTC.
+
+    Raises:
+        Unauthenticated: ``token.*``, or ``certificate.revoked``.
+        PeerFailed: ``oidc.*`` when the issuer of an ID token cannot be asked for its keys.
+        StoreFailed: ``store.*``.
+    """
+    # 1.
+    await registry.prepare(token)
+    # 2.
+    verified = registry.authorize(operation, token, audiences=audiences, now=now)
+    vouched_by(verified.provisioner.name)
+    # 3.
+    credential = verified.credential
+    if (
+        credential is not None
+        and any(is_signed_by(credential, issuer) for issuer in issuers)
+        and await store.revocation(credential.serial_number) is not None
+    ):
+        raise Unauthenticated("certificate.revoked", "the certificate that signed the token is revoked")
+    return verified
