@@ -18,6 +18,7 @@ from shared.errors import RequestRejected
 
 ENVIRONMENT_VARIABLE = "COLDROOT_HOME"
 _DEFAULT = ".coldroot"
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}", re.ASCII)
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -66,6 +67,12 @@ class Home:
     def provisioner_password(self) -> Path:
         """The password of the first provisioner's key, a convenience of ``online init``."""
         return self.path / "secrets" / "provisioner_password.txt"
+
+    def password_of(self, provisioner: str) -> Path | None:
+        """The password of a provisioner that ``online provisioner add`` made; none for a name that is no file name."""
+        if not _FILE_NAME.fullmatch(provisioner):
+            return None
+        return self.path / "secrets" / f"provisioner_password_{provisioner}.txt"
 
     @property
     def database(self) -> Path:

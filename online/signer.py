@@ -10,16 +10,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cryptography import x509
+
 from online.client import Client
 from online.config import Config
 from online.jose import jwe
 from online.jose.jwk import PrivateJwk, parse_private_jwk
-from online.provisioners.protocol import Operation
+from online.provisioners.protocol import Operation, ProvisionerType
+from online.provisioners.x5c import PREFIX
 from online.tokens import Rng, audience, mint_revoke_token, mint_sign_token, offline_audience
 from online.trust import Trust
 from shared import durable
 from shared.errors import NotFound, RequestRejected
-from shared.keys import fingerprint
+from shared.keys import PrivateKey, fingerprint
 from shared.names import printable
 from shared.pem import load_certificates
 from shared.terminal import SecretCallback
@@ -32,6 +35,8 @@ class Signer:
     name: str
     """The provisioner's name: the token's issuer."""
     key: PrivateJwk = field(repr=False)
+    chain: tuple[x509.Certificate, ...] = ()
+    """For an X5C provisioner: the certificate of the key, and its issuers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,7 @@ class Minter:
             not_before=not_before,
             not_after=not_after,
             cnf=cnf,
+            chain=self.signer.chain,
         )
 
     def revoke_token(
@@ -88,6 +94,7 @@ class Minter:
             rng=rng,
             not_before=not_before,
             not_after=not_after,
+            chain=self.signer.chain,
         )
 
 
@@ -132,17 +139,98 @@ def offline_minter(
         NotFound: ``provisioner.unknown`` or ``provisioner.no-key``.
         Unauthenticated: ``jwe.wrong-password``.
     """
+    return Minter(
+        signer=unlock_from_config(config, secret, name=name, kid=kid),
+        root_fingerprint=_root_of(config),
+        audience=offline_audience(config.dns_names[0], operation),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A certificate whose key signs tokens for an X5C provisioner."""
+
+    chain: tuple[x509.Certificate, ...]
+    """The certificate, then its issuers."""
+    key: PrivateKey = field(repr=False)
+
+    def signer(self, name: str) -> Signer:
+        """Return the signer of a provisioner."""
+        return Signer(name=name, key=PrivateJwk.of(self.key), chain=self.chain)
+
+
+def online_x5c_minter(trust: Trust, operation: Operation, credential: Credential, *, name: str | None = None) -> Minter:
+    """Return a minter that signs with a certificate's key.
+
+    Args:
+        trust: the CA.
+        operation: what the tokens are for.
+        credential: the certificate and its key.
+        name: the X5C provisioner; may be left out when the CA has only one.
+
+    Raises:
+        NotFound: ``provisioner.unknown``.
+        RequestRejected: ``provisioner.ambiguous``.
+        PeerFailed: ``ca.*``.
+    """
+    known = (
+        [each.name for each in trust.client().provisioners() if each.kind == ProvisionerType.X5C.wire_name]
+        if name is None
+        else [name]
+    )
+    chosen = _only(known)
+    return Minter(
+        signer=credential.signer(chosen),
+        root_fingerprint=fingerprint(trust.roots[0]),
+        audience=f"{audience(str(trust.url), operation)}#{PREFIX}{chosen}",
+    )
+
+
+def offline_x5c_minter(
+    config: Config, operation: Operation, credential: Credential, *, name: str | None = None
+) -> Minter:
+    """Return a minter that signs with a certificate's key, for a CA whose ca.json is here.
+
+    Args:
+        config: the ca.json.
+        operation: as for ``online_x5c_minter``.
+        credential: as for ``online_x5c_minter``.
+        name: as for ``online_x5c_minter``.
+
+    Raises:
+        RequestRejected: ``token.no-root`` before ``online import``, ``provisioner.ambiguous``.
+        NotFound: ``provisioner.unknown``.
+    """
+    known = [
+        each.name for each in config.provisioners if each.type is ProvisionerType.X5C and name in {None, each.name}
+    ]
+    chosen = _only(known)
+    return Minter(
+        signer=credential.signer(chosen),
+        root_fingerprint=_root_of(config),
+        audience=f"{offline_audience(config.dns_names[0], operation)}#{PREFIX}{chosen}",
+    )
+
+
+def _root_of(config: Config) -> str:
     root = config.roots[0]
     if not root.exists():
         raise RequestRejected(
             "token.no-root", f"{root} does not exist yet", hint="run online import with the ceremony's reply"
         )
-    roots = load_certificates(durable.read_file(root), what=f"root file {root}")
-    return Minter(
-        signer=unlock_from_config(config, secret, name=name, kid=kid),
-        root_fingerprint=fingerprint(roots[0]),
-        audience=offline_audience(config.dns_names[0], operation),
-    )
+    return fingerprint(load_certificates(durable.read_file(root), what=f"root file {root}")[0])
+
+
+def _only(names: Sequence[str]) -> str:
+    if not names:
+        raise NotFound("provisioner.unknown", "the CA has no such X5C provisioner")
+    if len(names) > 1:
+        raise RequestRejected(
+            "provisioner.ambiguous",
+            "several X5C provisioners could take the certificate",
+            hint=f"choose one with --provisioner: {', '.join(map(printable, names))}",
+        )
+    return names[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +282,9 @@ def unlock_from_config(
         Unauthenticated: ``jwe.wrong-password``.
     """
     found = [
-        _Candidate(name=each.name, kid=each.kid, encrypted_key=each.encrypted_key or "") for each in config.provisioners
+        _Candidate(name=each.name, kid=each.kid, encrypted_key=each.encrypted_key or "")
+        for each in config.provisioners
+        if each.type is ProvisionerType.JWK
     ]
     chosen = _choose(found, name, kid)
     if not chosen.encrypted_key:

@@ -16,10 +16,19 @@ from online.config import Config
 from online.home import Home, choose_home
 from online.key_choice import choose_key
 from online.provisioners.protocol import Operation
-from online.signer import Minter, offline_minter, online_minter
+from online.signer import (
+    Credential,
+    Minter,
+    offline_minter,
+    offline_x5c_minter,
+    online_minter,
+    online_x5c_minter,
+)
 from online.trust import TokenHint, Trust, resolve
 from shared import durable, terminal
 from shared.errors import RequestRejected
+from shared.keystore import open_key
+from shared.pem import load_certificates
 from shared.terminal import SecretCallback
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -71,40 +80,80 @@ def where_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerChoice:
-    """Which provisioner signs a token, and where its password comes from."""
+    """Who signs a token: a provisioner's key with its password, or a certificate's key."""
 
     name: str | None
     kid: str | None
     password_file: Path | None
+    certificate: Path | None = None
+    """For an X5C provisioner: file of the certificate, with its issuers."""
+    key: str | None = None
+    """Its key: a path, or a ``pkcs11:`` URI."""
 
     def secret(self, home: Home) -> SecretCallback:
         """Return the source of the password."""
-        return secret_source(self.password_file, home.provisioner_password)
+        own = home.password_of(self.name) if self.name else None
+        return secret_source(self.password_file, own if own is not None and own.exists() else home.provisioner_password)
 
     def online(self, trust: Trust, operation: Operation, home: Home) -> Minter:
-        """Return a minter with the key that the CA hands out, and say whose it is."""
+        """Return a minter for a CA that can be asked, and say whose key it uses."""
+        credential = self._credential()
+        if credential is not None:
+            return _told(online_x5c_minter(trust, operation, credential, name=self.name))
         return _told(online_minter(trust, operation, self.secret(home), name=self.name, kid=self.kid))
 
     def offline(self, config: Config, operation: Operation, home: Home) -> Minter:
-        """Return a minter with the key out of a ca.json, and say whose it is."""
+        """Return a minter for a CA whose ca.json is here, and say whose key it uses."""
+        credential = self._credential()
+        if credential is not None:
+            return _told(offline_x5c_minter(config, operation, credential, name=self.name))
         return _told(offline_minter(config, operation, self.secret(home), name=self.name, kid=self.kid))
+
+    def _credential(self) -> Credential | None:
+        """Open the certificate's key until the command ends."""
+        if self.certificate is None or self.key is None:
+            return None
+        chain = load_certificates(durable.read_file(self.certificate), what=f"file {self.certificate}")
+        key = click.get_current_context().with_resource(open_key(self.key, terminal.secret_from(self.password_file)))
+        return Credential(chain=chain, key=key)
 
 
 def signer_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the choice of a provisioner and of its password; the command gets a ``SignerChoice`` as ``signer``."""
+    """Add the choice of who signs a token; the command gets a ``SignerChoice`` as ``signer``."""
 
     @functools.wraps(command)
-    def collected(*, provisioner: str | None, kid: str | None, password_file: Path | None, **others: Any) -> None:
-        command(signer=SignerChoice(name=provisioner, kid=kid, password_file=password_file), **others)
+    def collected(
+        *,
+        provisioner: str | None,
+        kid: str | None,
+        password_file: Path | None,
+        x5c_cert: Path | None,
+        x5c_key: str | None,
+        **others: Any,
+    ) -> None:
+        if (x5c_cert is None) != (x5c_key is None):
+            raise click.UsageError("give --x5c-cert and --x5c-key together")
+        if x5c_cert is not None and kid is not None:
+            raise click.UsageError("--kid is for JWK provisioners, not for --x5c-cert")
+        signer = SignerChoice(name=provisioner, kid=kid, password_file=password_file, certificate=x5c_cert, key=x5c_key)
+        command(signer=signer, **others)
 
+    decorated = click.option(
+        "--x5c-key", metavar="KEY", help="Private key of that certificate: a file, or a pkcs11: URI."
+    )(collected)
+    decorated = click.option(
+        "--x5c-cert",
+        type=FILE,
+        help="Authorise with this certificate, followed by its issuers, at an X5C provisioner: no password is needed.",
+    )(decorated)
     decorated = click.option(
         "--provisioner-password-file",
         "--password-file",
         "password_file",
         type=FILE,
-        help="Private file with the provisioner's password. Without it: the one that online init left in the home's "
-        "secrets/, else you are asked.",
-    )(collected)
+        help="Private file with the password of the provisioner, or of --x5c-key. Without it: the one that online init "
+        "left in the home's secrets/, else you are asked.",
+    )(decorated)
     decorated = click.option("--kid", help="Key of the provisioner, when several have one name.")(decorated)
     return click.option("--provisioner", "--issuer", "provisioner", help="Name of the provisioner.")(decorated)
 

@@ -6,14 +6,12 @@ ID, and names one audience; so the CA's own checks pass by construction.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from online.jose import jws
+from online.jose import jws, x5c
 from online.jose.jwk import PrivateJwk, thumbprint
 from online.strict_json import JsonObject
 from online.tokens.verified import CNF_MEMBER, LONGEST_DELAY, LONGEST_LIFE
@@ -46,6 +44,7 @@ def mint_sign_token(
     not_after: datetime | None = None,
     cnf: str | None = None,
     user: JsonObject | None = None,
+    chain: Sequence[x509.Certificate] = (),
 ) -> str:
     """Mint a token for one certificate.
 
@@ -62,9 +61,10 @@ def mint_sign_token(
         not_after: when it ends, aware UTC; five minutes after its beginning by default.
         cnf: binds the token to one CSR, see ``csr_confirmation``.
         user: free data for templates.
+        chain: for an X5C provisioner, the certificate of ``signer`` and its issuers; the root may be left out.
 
     Raises:
-        RequestRejected: ``token.lifetime``, ``token.subject`` or ``name.*``.
+        RequestRejected: ``token.lifetime``, ``token.subject``, ``key.mismatch`` or ``name.*``.
     """
     if not subject:
         raise RequestRejected("token.subject", "a token needs a subject")
@@ -83,6 +83,7 @@ def mint_sign_token(
         rng=rng,
         not_before=not_before,
         not_after=not_after,
+        chain=chain,
     )
 
 
@@ -97,6 +98,7 @@ def mint_revoke_token(
     rng: Rng,
     not_before: datetime | None = None,
     not_after: datetime | None = None,
+    chain: Sequence[x509.Certificate] = (),
 ) -> str:
     """Mint a token that revokes one certificate.
 
@@ -110,9 +112,10 @@ def mint_revoke_token(
         rng: returns the asked number of random bytes.
         not_before: as for ``mint_sign_token``.
         not_after: as for ``mint_sign_token``.
+        chain: as for ``mint_sign_token``.
 
     Raises:
-        RequestRejected: ``token.lifetime``.
+        RequestRejected: ``token.lifetime`` or ``key.mismatch``.
     """
     return _mint(
         signer,
@@ -121,6 +124,7 @@ def mint_revoke_token(
         rng=rng,
         not_before=not_before,
         not_after=not_after,
+        chain=chain,
     )
 
 
@@ -142,9 +146,7 @@ def mint_renew_token(
     Raises:
         RequestRejected: ``key.mismatch``, or ``name.common-name`` for an odd subject.
     """
-    leaf = chain[0]
-    if certificate_key(leaf) != key.public_key():
-        raise RequestRejected("key.mismatch", "the private key does not belong to the certificate")
+    _check_pair(chain, key)
     start = int(now.timestamp())
     claims: JsonObject = {
         "aud": audience,
@@ -154,10 +156,9 @@ def mint_renew_token(
         # step-ca needs none; with it, two tokens of one second differ even under deterministic Ed25519.
         "jti": rng(_JTI_BYTES).hex(),
         "nbf": start,
-        "sub": common_name_of(leaf.subject),
+        "sub": common_name_of(chain[0].subject),
     }
-    texts = [base64.b64encode(each.public_bytes(Encoding.DER)).decode("ascii") for each in chain]
-    return jws.sign(claims, key, header={"kid": thumbprint(key.public_key()), RENEW_HEADER: [*texts]})
+    return jws.sign(claims, key, header={"kid": thumbprint(key.public_key()), RENEW_HEADER: x5c.write_chain(chain)})
 
 
 def _mint(
@@ -168,7 +169,12 @@ def _mint(
     rng: Rng,
     not_before: datetime | None,
     not_after: datetime | None,
+    chain: Sequence[x509.Certificate],
 ) -> str:
+    header: JsonObject = {"kid": signer.kid}
+    if chain:
+        _check_pair(chain, signer.key)
+        header[x5c.MEMBER] = x5c.write_chain(chain)
     begins = whole_seconds(now if not_before is None else not_before)
     ends = begins + DEFAULT_LIFE if not_after is None else whole_seconds(not_after)
     if not SHORTEST_LIFE <= ends - begins <= LONGEST_LIFE:
@@ -188,4 +194,9 @@ def _mint(
         "jti": rng(_JTI_BYTES).hex(),
         "nbf": int(begins.timestamp()),
     }
-    return jws.sign(claims, signer.key, header={"kid": signer.kid}, algorithm=signer.algorithm)
+    return jws.sign(claims, signer.key, header=header, algorithm=signer.algorithm)
+
+
+def _check_pair(chain: Sequence[x509.Certificate], key: PrivateKey) -> None:
+    if certificate_key(chain[0]) != key.public_key():
+        raise RequestRejected("key.mismatch", "the private key does not belong to the certificate")
