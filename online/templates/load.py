@@ -26,7 +26,8 @@ LARGEST_TEMPLATE = 64 << 10
 _RESERVED = frozenset(
     {"Subject", "SANs", "Token", "AuthorizationCrt", "AuthorizationChain", "Webhooks", "Insecure", "CR", "User"}
 )
-_SLOTS = {"Subject": Slot.SUBJECT, "SANs": Slot.SANS, "Subject.CommonName": Slot.COMMON_NAME}
+# Plain text, as it stands among the other JSON values of a template.
+_SLOTS = {"Subject": Slot.SUBJECT.value, "SANs": Slot.SANS.value, "Subject.CommonName": Slot.COMMON_NAME.value}
 _SAN_FIELDS = {
     "dnsNames": SanKind.DNS,
     "emailAddresses": SanKind.EMAIL,
