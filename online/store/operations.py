@@ -17,8 +17,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from online.store.protocol import CertificateRow, Revocation, TokenUse
-from online.store.rows import certificate_values, revocation_values, seconds, serial_text, token_values
-from online.store.schema import CERTIFICATE, COMPROMISED_KEY, REVOCATION, USED_TOKEN
+from online.store.rows import (
+    certificate_values,
+    names_of,
+    revocation_values,
+    seconds,
+    serial_text,
+    token_values,
+)
+from online.store.schema import CERTIFICATE, CERTIFICATE_NAME, COMPROMISED_KEY, NAME, REVOCATION, USED_TOKEN
 from shared.errors import ColdrootError, PolicyDenied, RequestRejected, Unauthenticated
 
 Operation = Callable[[sa.Connection], "ColdrootError | int"]
@@ -31,7 +38,14 @@ _ONE = sa.literal(1)
 _IS_REVOKED = sa.select(_ONE).where(REVOCATION.c.serial == sa.bindparam("serial"))
 _IS_COMPROMISED = sa.select(_ONE).where(COMPROMISED_KEY.c.key_digest == sa.bindparam("key_digest"))
 _USE_TOKEN = insert(USED_TOKEN).on_conflict_do_nothing().returning(USED_TOKEN.c.expires)
-_RECORD_CERTIFICATE = sa.insert(CERTIFICATE)
+_RECORD_CERTIFICATE = sa.insert(CERTIFICATE).returning(CERTIFICATE.c.number)
+_ADD_NAME = insert(NAME).on_conflict_do_nothing()
+_LINK_NAMES = sa.insert(CERTIFICATE_NAME).from_select(
+    ["name_id", "number"],
+    sa.select(NAME.c.id, sa.bindparam("number", type_=sa.Integer)).where(
+        NAME.c.text.in_(sa.bindparam("texts", expanding=True))
+    ),
+)
 _RECORD_REVOCATION = insert(REVOCATION).on_conflict_do_nothing().returning(REVOCATION.c.revoked_at)
 _BAR_KEY = insert(COMPROMISED_KEY).on_conflict_do_nothing()
 _OLD_TOKENS = (
@@ -49,9 +63,10 @@ def record_certificate(token: TokenUse | None, certificate: CertificateRow) -> O
 
     1. A renewal's parent must not be revoked; the key must not be known as compromised.
     2. The token is used, if nobody was quicker.
-    3. The certificate is recorded.
+    3. The certificate is recorded, and the names that it is searched by.
     """
     values = certificate_values(certificate)
+    names = names_of(certificate)
 
     def run(connection: sa.Connection) -> ColdrootError | int:
         # 1.
@@ -63,7 +78,9 @@ def record_certificate(token: TokenUse | None, certificate: CertificateRow) -> O
         if token is not None and not _use(connection, token):
             return _used()
         # 3.
-        connection.execute(_RECORD_CERTIFICATE, values)
+        number = connection.execute(_RECORD_CERTIFICATE, values).scalar_one()
+        connection.execute(_ADD_NAME, [{"text": each} for each in names])
+        connection.execute(_LINK_NAMES, {"number": number, "texts": names})
         return 1
 
     return run

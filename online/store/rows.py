@@ -32,6 +32,16 @@ def token_values(token: TokenUse) -> dict[str, Any]:
     }
 
 
+def fold(text: str) -> str:
+    """Return a name in the form in which names are compared when somebody searches: without regard to case."""
+    return text.casefold()
+
+
+def names_of(row: CertificateRow) -> tuple[str, ...]:
+    """Return the names under which a certificate is found: the alternative names and the whole subject, folded."""
+    return tuple(dict.fromkeys(map(fold, (*row.sans, row.subject))))
+
+
 def certificate_values(row: CertificateRow) -> dict[str, Any]:
     """Return the columns of ``certificate``."""
     return {

@@ -1,14 +1,15 @@
 """The tables, in SQLAlchemy Core; the statements live with each database.
 
 Invariants: a serial is text of 40 lower-case hex digits, so that one number has one form and sorts as a number;
-a moment is whole seconds since 1970 in UTC; no column can hold a token, a password or a private key.
+a moment is whole seconds since 1970 in UTC; no column can hold a token, a password or a private key; every way of
+looking certificates up that ``online.store.search`` offers has an index, for the table only grows.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-VERSION = 1
+VERSION = 2
 """Raised with every change of the tables. A database of another version is refused, never adapted in passing."""
 
 METADATA = sa.MetaData()
@@ -33,7 +34,9 @@ USED_TOKEN = sa.Table(
 CERTIFICATE = sa.Table(
     "certificate",
     METADATA,
-    sa.Column("serial", _SERIAL, primary_key=True),
+    # In the order of issuance: new rows go to the end of the table, and a page of results continues behind a number.
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("serial", _SERIAL, nullable=False, unique=True),
     sa.Column("der", sa.LargeBinary, nullable=False),
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("sans", sa.Text, nullable=False),
@@ -44,6 +47,25 @@ CERTIFICATE = sa.Table(
     sa.Column("provisioner_name", sa.String(255), nullable=False),
     sa.Column("parent", _SERIAL, nullable=True),
     sa.Column("kind", sa.String(16), nullable=False),
+    sa.Index("ix_certificate_provisioner", "provisioner_name", "number"),
+    sa.Index("ix_certificate_kind", "kind", "number"),
+    sa.Index("ix_certificate_parent", "parent", sqlite_where=sa.text("parent IS NOT NULL")),
+)
+
+# Each name once, however often its certificate was renewed: a search for a part of a name reads these rows only.
+NAME = sa.Table(
+    "name",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False, unique=True),
+)
+
+CERTIFICATE_NAME = sa.Table(
+    "certificate_name",
+    METADATA,
+    sa.Column("name_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 REVOCATION = sa.Table(

@@ -231,9 +231,12 @@ class _Writer:
         try:
             if self._lock < 0:
                 # The lock file holds nothing and may be made anew, but not where there is no database.
-                self._database.path.stat()
+                owner = self._database.path.stat()
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._lock = os.open(self._lock_path, flags, durable.PRIVATE)
+                if os.geteuid() == 0:
+                    # Root may be an operator at work beside the node, whose user must be able to lock it, too.
+                    os.fchown(self._lock, owner.st_uid, owner.st_gid)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         except FileNotFoundError:
             raise missing(self._database.path) from None

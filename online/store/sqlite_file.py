@@ -87,8 +87,9 @@ class Database:
         if self._connection is None:
             opened = self._engine.connect()
             try:
-                self._prepare(opened)
+                # First, for preparing may change the file, and a stranger's must stay as it is.
                 _check_version(opened, self.path)
+                self._prepare(opened)
                 opened.rollback()
             except BaseException:
                 opened.close()
@@ -118,12 +119,16 @@ def _check_version(connection: sa.Connection, path: Path) -> None:
         if _primary_code(error) != sqlite3.SQLITE_ERROR:
             raise
         raise StoreFailed("store.foreign", f"{path} is not a database of coldroot") from None
-    if versions != [VERSION]:
-        raise StoreFailed(
-            "store.version",
-            f"{path} has the schema version {', '.join(map(str, versions)) or '(none)'}, this program needs {VERSION}",
-            hint="use the program that made the database, or migrate it",
-        )
+    if versions == [VERSION]:
+        return
+    if len(versions) != 1:
+        raise StoreFailed("store.version", f"{path} does not say which version of the schema it has")
+    age = "an older" if versions[0] < VERSION else "a newer"
+    raise StoreFailed(
+        "store.version",
+        f"{path} was made by {age} version of coldroot: its schema is {versions[0]}, this program needs {VERSION}",
+        hint="run the version that made it; a database is never changed by opening it",
+    )
 
 
 _FAILURES = {

@@ -81,15 +81,35 @@ async def test_odd_file_names_are_only_names(tmp_path: Path, name: str) -> None:
         (lambda path: path.write_bytes(b"not a database, but long enough to look like one" * 100), "store.corrupt"),
         (lambda path: path.write_bytes(b""), "store.foreign"),
         (lambda path: run_sql(path, "DROP TABLE coldroot_schema"), "store.foreign"),
-        (lambda path: run_sql(path, "UPDATE coldroot_schema SET version = 2"), "store.version"),
+        (lambda path: run_sql(path, "UPDATE coldroot_schema SET version = version + 1"), "store.version"),
         (lambda path: run_sql(path, "DELETE FROM coldroot_schema"), "store.version"),
-        (lambda path: run_sql(path, "INSERT INTO coldroot_schema VALUES (2)"), "store.version"),
+        (
+            lambda path: run_sql(path, "INSERT INTO coldroot_schema SELECT version + 1 FROM coldroot_schema"),
+            "store.version",
+        ),
     ],
 )
 def test_what_is_not_our_database_is_refused_and_said(path: Path, spoil: Callable[[Path], object], code: str) -> None:
     """Writing into a foreign or newer database destroys it, or loses what the newer program keeps there."""
     spoil(path)
     assert open_and_fail(path).code == code
+
+
+@pytest.mark.parametrize(
+    ("change", "age"),
+    [
+        ("UPDATE coldroot_schema SET version = version - 1", "an older"),
+        ("UPDATE coldroot_schema SET version = version + 1", "a newer"),
+    ],
+)
+def test_the_schema_of_another_version_is_told_by_its_age(path: Path, change: str, age: str) -> None:
+    """Whoever upgraded must read what happened, and a database of the version before must come through unchanged."""
+    run_sql(path, change)
+    before = path.read_bytes()
+    failure = open_and_fail(path)
+    assert f"made by {age} version" in failure.message
+    assert failure.hint is not None
+    assert path.read_bytes() == before
 
 
 async def test_a_database_that_refuses_rows_fails_writes_and_recovers(path: Path) -> None:
@@ -132,6 +152,15 @@ async def test_commits_are_flushed_to_a_write_ahead_log(path: Path) -> None:
     assert stat.S_IMODE(path.with_name("ca.db-wal").stat().st_mode) == 0o600
     assert stat.S_IMODE(path.with_name("ca.db.lock").stat().st_mode) == 0o600
     await store.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+async def test_the_lock_belongs_to_the_owner_of_the_database(path: Path) -> None:
+    """When root revokes on a stopped node, the node's own user must be able to take the lock afterwards."""
+    os.chown(path, 12345, 12346)
+    await SqliteStore(path).close()
+    status = path.with_name("ca.db.lock").stat()
+    assert (status.st_uid, status.st_gid) == (12345, 12346)
 
 
 async def test_the_log_is_bounded(path: Path) -> None:
