@@ -7,7 +7,7 @@ verifies it; no certificate is handed on that is not for our key and under the t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,8 +16,10 @@ from cryptography import x509
 from online.client import Chain
 from online.home import parse_fingerprint
 from online.https import CaUrl, parse_ca_url
-from online.jose import jws
+from online.jose import jws, x5c
+from online.provisioners.oidc import identity_uri
 from online.renewal.check import check_issued
+from online.strict_json import Json
 from online.trust import TokenHint, Trust
 from shared import names
 from shared.errors import RequestRejected
@@ -33,6 +35,8 @@ class TokenFacts:
     subject: str
     sans: tuple[str, ...]
     hint: TokenHint
+    is_identity: bool = False
+    """An ID token of an OpenID Connect issuer: its holder, if an administrator, may ask for other names too."""
 
 
 def read_token(token: str) -> TokenFacts:
@@ -41,7 +45,9 @@ def read_token(token: str) -> TokenFacts:
     Raises:
         Unauthenticated: ``token.*`` when it is no well-formed token.
     """
-    claims = jws.split_unverified(token).claims
+    claims = jws.split_unverified(token, key_members=frozenset({x5c.MEMBER})).claims
+    if _is_identity(claims):
+        return _identity_facts(claims)
     subject, sans, root, audience = (claims.get(each) for each in ("sub", "sans", "sha", "aud"))
     if isinstance(audience, list) and len(audience) == 1:
         audience = audience[0]
@@ -56,6 +62,14 @@ def read_token(token: str) -> TokenFacts:
             fingerprint=parse_fingerprint(root, what="the token's root") if isinstance(root, str) else None,
         ),
     )
+
+
+def is_identity_token(token: str) -> bool:
+    """Tell whether a text is the ID token of an OpenID Connect issuer; nothing about it is verified."""
+    try:
+        return read_token(token).is_identity
+    except RequestRejected:
+        return False
 
 
 def make_csr(key: PrivateKey, subject: str, sans: Sequence[str]) -> x509.CertificateSigningRequest:
@@ -118,6 +132,22 @@ def certify(
     chain = trust.client().sign(csr, token, not_before=not_before, not_after=not_after)
     check_issued(chain, key, trust.roots, now=now)
     return chain
+
+
+def _is_identity(claims: Mapping[str, Json]) -> bool:
+    """Tell ID tokens from tokens that were made for a CA, as step tells them: those have one of its own claims."""
+    issuer = claims.get("iss")
+    return isinstance(issuer, str) and issuer.startswith("https://") and not {"sha", "sans"} & claims.keys()
+
+
+def _identity_facts(claims: Mapping[str, Json]) -> TokenFacts:
+    email, subject = claims.get("email"), claims.get("sub")
+    known = email if isinstance(email, str) and email else subject
+    if not isinstance(known, str) or not known:
+        raise RequestRejected("token.subject", "the token names no subject")
+    # Without an address, the only name that such a token gives is the URI of the issuer and its subject.
+    sans = (known,) if known == email else (identity_uri(str(claims["iss"]), known),)
+    return TokenFacts(subject=known, sans=sans, hint=TokenHint(url=None, fingerprint=None), is_identity=True)
 
 
 def _origin(audience: str) -> CaUrl | None:

@@ -194,7 +194,7 @@ def authorize_identity(
     # 6
     if operation is Operation.REVOKE and not is_admin:
         raise Unauthenticated("token.not-an-admin", "only the provisioner's administrators may revoke")
-    own = (*([address] if address else []), f"{keys.issuer}#{quote(subject, safe=_FRAGMENT_SAFE)}")
+    own = (*([address] if address else []), identity_uri(keys.issuer, subject))
     return VerifiedToken(
         provisioner=provisioner,
         operation=operation,
@@ -207,6 +207,11 @@ def authorize_identity(
         cnf=None,
         unbound=is_admin,
     )
+
+
+def identity_uri(issuer: str, subject: str) -> str:
+    """Return the URI that stands for somebody at an issuer: ``iss#sub``, escaped as step's clients escape it."""
+    return f"{issuer}#{quote(subject, safe=_FRAGMENT_SAFE)}"
 
 
 def _verified_claims(token: jws.UnverifiedToken, keys: IssuerKeys) -> Mapping[str, Json]:
