@@ -1,0 +1,569 @@
+"""verify, needs-renewal, p12, and the certificates of servers: by the command line, judged by OpenSSL and Java."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import pkcs12 as reader
+from fakes.step_ca import FakeCa, serving
+from fakes.tokens import SIGNER
+
+from online import peer_chain
+from online.cli import cli
+from online.home import Home
+from online.peer_chain import TlsAddress, fetch_chain, parse_tls_address
+from online.pkcs12 import Sealing, identity_file, trust_file
+from online.provisioners.protocol import Operation
+from online.renewal.threshold import DEFAULT, Threshold, parse_threshold
+from online.tokens import audience, mint_sign_token
+from online.trust_anchors import load_roots
+from shared import keys
+from shared.errors import PeerFailed, RequestRejected
+from shared.keys import KeyKind, PrivateKey, fingerprint
+from shared.keystore import load_private_key, private_key_pem
+from shared.pem import certificate_pem, load_certificates
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A folder with a root, a pair and a password, and the CA behind them, which serves."""
+
+    directory: Path
+    ca: FakeCa
+    key: PrivateKey
+
+    def path(self, name: str) -> str:
+        return str(self.directory / name)
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> Result:
+        home = self.path("home")
+        return CliRunner(env={"COLDROOT_HOME": home}).invoke(cli, [*arguments], input=stdin)
+
+    def leaf(self, name: str, *sans: str, life: timedelta = DAY, begin: datetime | None = None) -> str:
+        """Write a leaf with its intermediate to a file."""
+        chain = self.ca.leaf(self.key.public_key(), *(sans or ("foo.local",)), life=life, begin=begin)
+        (self.directory / name).write_bytes(certificate_pem(*chain))
+        return self.path(name)
+
+
+@pytest.fixture(name="place", scope="module")
+def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    directory = tmp_path_factory.mktemp("place")
+    with serving(FakeCa(), directory) as ca:
+        place = Place(directory=directory, ca=ca, key=keys.generate(KeyKind.EC_P256))
+        place.leaf("foo.crt", "foo.local", "10.0.0.7")
+        (directory / "root.crt").write_bytes(certificate_pem(ca.root))
+        (directory / "other.crt").write_bytes(certificate_pem(FakeCa().root))
+        for name, content in (("foo.key", private_key_pem(place.key, None)), ("password", b"correct horse\n")):
+            (directory / name).write_bytes(content)
+            (directory / name).chmod(0o600)
+        yield place
+
+
+# verify
+
+
+def test_verify_says_yes_in_silence_in_words_and_in_json(place: Place) -> None:
+    """A script reads the exit status, a person the path."""
+    arguments = ("verify", place.path("foo.crt"), "--roots", place.path("root.crt"))
+    silent = place.run(*arguments, "--host", "foo.local")
+    assert (silent.exit_code, silent.output) == (0, "")
+    words = place.run(*arguments, "--verbose", "--host", "10.0.0.7")
+    assert words.stdout.splitlines()[-1].startswith(fingerprint(place.ca.root))
+    shown = json.loads(place.run(*arguments, "--json").stdout)
+    assert shown["valid"] is True
+    assert [each["fingerprint"] for each in shown["path"]][1:] == [
+        fingerprint(place.ca.intermediate),
+        fingerprint(place.ca.root),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("foo.crt", "--roots", "other.crt"), "path.unknown-issuer"),
+        (("foo.crt", "--roots", "root.crt", "--host", "bar.local"), "path.host"),
+        (("none.crt", "--roots", "root.crt"), "file.missing"),
+        (("foo.crt", "--roots", "none.crt"), "file.missing"),
+        (("foo.crt", "--roots", "password"), "roots.none"),
+        (("foo.key", "--roots", "root.crt"), "pem.foreign"),
+        (("foo.crt",), "path.unknown-issuer"),
+    ],
+)
+def test_verify_says_no_on_stderr(place: Place, arguments: tuple[str, ...], code: str) -> None:
+    """Nothing on stdout may look like a yes, and the line must say what is wrong."""
+    paths = [place.path(each) if each.endswith((".crt", ".key", "word")) else each for each in arguments]
+    result = place.run("verify", *paths)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"[{code}]" in result.stderr
+
+
+def test_verify_without_roots_takes_the_homes(place: Place) -> None:
+    """On a machine that was bootstrapped, the CA's own root is the natural question."""
+    home = Home(path=place.directory / "bootstrapped")
+    home.root_certificate.parent.mkdir(parents=True)
+    home.root_certificate.write_bytes(certificate_pem(place.ca.root))
+    assert place.run("verify", place.path("foo.crt"), "--home", str(home.path)).exit_code == 0
+
+
+def test_verify_reads_stdin_and_der(place: Place) -> None:
+    """A pipe from another program has no file name."""
+    roots = ("--roots", place.path("root.crt"))
+    content = (place.directory / "foo.crt").read_bytes()
+    assert place.run("verify", "-", *roots, stdin=content).exit_code == 0
+    # Without the intermediate, which DER cannot carry.
+    result = place.run("verify", "-", *roots, stdin=load_certificates(content)[0].public_bytes(Encoding.DER))
+    assert "[path.unknown-issuer]" in result.stderr
+
+
+# Roots
+
+
+def test_roots_of_files_lists_and_folders(tmp_path: Path) -> None:
+    """--roots is step's: a file, files with commas between, a folder with other things in it."""
+    one, two = FakeCa().root, FakeCa().root
+    home = Home(path=tmp_path / "home")
+    (tmp_path / "both.pem").write_bytes(b"# two roots\n" + certificate_pem(one, two))
+    (tmp_path / "one.pem").write_bytes(certificate_pem(one))
+    (tmp_path / "two.der").write_bytes(two.public_bytes(Encoding.DER))
+    assert load_roots(str(tmp_path / "both.pem"), home) == (one, two)
+    assert load_roots(f"{tmp_path / 'one.pem'},{tmp_path / 'two.der'}", home) == (one, two)
+    folder = tmp_path / "folder"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.pem").write_bytes(certificate_pem(two))
+    (folder / "b.txt").write_bytes(b"no certificate")
+    broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    (folder / "c.pem").write_bytes(broken)
+    os.mkfifo(folder / "d.pipe")
+    assert load_roots(str(folder), home) == (two,)
+    (tmp_path / "broken.pem").write_bytes(certificate_pem(one) + broken)
+    with pytest.raises(RequestRejected) as caught:
+        load_roots(str(tmp_path / "broken.pem"), home)
+    assert caught.value.code == "certificate.malformed"
+
+
+def test_roots_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a home, a public server is judged by what the operating system trusts."""
+    root = FakeCa().root
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(certificate_pem(root))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    assert load_roots(None, Home(path=tmp_path / "home")) == (root,)
+    bundle.write_bytes(b"")
+    with pytest.raises(RequestRejected) as caught:
+        load_roots(None, Home(path=tmp_path / "home"))
+    assert caught.value.code == "roots.none"
+
+
+# needs-renewal
+
+
+@pytest.mark.parametrize(
+    ("passed", "options", "status"),
+    [
+        (Fraction(65, 100), (), 1),
+        (Fraction(67, 100), (), 0),
+        (Fraction(3, 2), (), 0),
+        (Fraction(74, 100), ("--expires-in", "75%"), 1),
+        (Fraction(76, 100), ("--expires-in", "75%"), 0),
+        (Fraction(1, 100), ("--expires-in", "0%"), 0),
+        (Fraction(99, 100), ("--expires-in", "100%"), 1),
+        (Fraction(1, 2), ("--expires-in", "11h"), 1),
+        (Fraction(1, 2), ("--expires-in", "13h"), 0),
+        (Fraction(1, 2), ("--expires-in", "0s"), 1),
+        (Fraction(3, 2), ("--expires-in", "0s"), 0),
+    ],
+)
+def test_needs_renewal_answers_by_status(place: Place, passed: Fraction, options: tuple[str, ...], status: int) -> None:
+    """0 yes, 1 no, as in step: timers and shell scripts read nothing else."""
+    crt = place.leaf("age.crt", begin=(datetime.now(UTC) - DAY * float(passed)).replace(microsecond=0))
+    result = place.run("needs-renewal", crt, *options)
+    assert (result.exit_code, result.output) == (status, "")
+    words = place.run("needs-renewal", crt, *options, "--verbose")
+    assert ("does not need renewal" in words.stderr) is (status == 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("none.crt",), 2),
+        (("foo.key",), 255),
+        ((".",), 255),
+        (("foo.crt", "--expires-in", "soon"), 255),
+        (("foo.crt", "--expires-in", "101%"), 255),
+        (("foo.crt", "--expires-in", "1.5%"), 255),
+        (("foo.crt", "--bogus"), 255),
+        ((), 255),
+        (("foo.crt", "foo.crt"), 255),
+        (("https://127.0.0.1:1",), 255),
+    ],
+)
+def test_needs_renewal_never_takes_a_failure_for_an_answer(
+    place: Place, arguments: tuple[str, ...], status: int
+) -> None:
+    """1 means "no need": an error with that status would stop all renewals without a word."""
+    paths = [place.path(each) if each.endswith((".crt", ".key", ".")) else each for each in arguments]
+    result = place.run("needs-renewal", *paths)
+    assert result.exit_code == status
+    assert result.stderr
+
+
+def test_needs_renewal_survives_our_own_bugs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception nobody thought of must be 255 as well."""
+
+    def explode(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.delenv("COLDROOT_DEBUG", raising=False)
+    monkeypatch.setattr(Threshold, "reached", explode)
+    result = place.run("needs-renewal", place.path("foo.crt"))
+    assert result.exit_code == 255
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_needs_renewal_of_a_whole_bundle(place: Place) -> None:
+    """--bundle asks for every certificate; without it the leaf alone decides."""
+    both = place.directory / "both.crt"
+    fresh = load_certificates(Path(place.leaf("fresh.crt")).read_bytes())
+    old = load_certificates(Path(place.leaf("old.crt", begin=datetime.now(UTC) - 2 * DAY)).read_bytes())
+    both.write_bytes(certificate_pem(fresh[0], old[0]))
+    assert place.run("needs-renewal", str(both)).exit_code == 1
+    assert place.run("needs-renewal", str(both), "--bundle").exit_code == 0
+
+
+def test_the_threshold_is_exact() -> None:
+    """At the very second it is due; floating point must not decide."""
+    assert parse_threshold("66%") == DEFAULT
+    ca = FakeCa()
+    begin = (datetime.now(UTC) - DAY).replace(microsecond=0)
+    leaf = ca.leaf(keys.generate(KeyKind.EC_P256).public_key(), "a", begin=begin, life=timedelta(seconds=100))[0]
+    last = leaf.not_valid_after_utc
+    assert DEFAULT.reached(leaf, begin + (last - begin) * 66 / 100 + timedelta(seconds=1))
+    assert not DEFAULT.reached(leaf, begin + timedelta(seconds=65))
+    assert parse_threshold("10s").reached(leaf, last - timedelta(seconds=10))
+    assert not parse_threshold("10s").reached(leaf, last - timedelta(seconds=11))
+
+
+# Servers
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("https://a.example", TlsAddress(host="a.example", port=443)),
+        ("HTTPS://a.example:9000/x", TlsAddress(host="a.example", port=9000)),
+        ("tls://[::1]:9000", TlsAddress(host="::1", port=9000)),
+        ("smtps://a.example", TlsAddress(host="a.example", port=465)),
+        ("ldaps://a.example", TlsAddress(host="a.example", port=636)),
+        ("foo.crt", None),
+        ("./https://x", None),
+        ("/a/b:c", None),
+    ],
+)
+def test_addresses(text: str, address: TlsAddress | None) -> None:
+    """A path must stay a path, an address an address."""
+    assert parse_tls_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["http://a.example", "https://", "https://a:b", "https://u@a", "https://a b", "ftp://a"]
+)
+def test_addresses_that_are_none(text: str) -> None:
+    """Plain http shows no certificate; a typing error must not become a file name."""
+    with pytest.raises(RequestRejected) as caught:
+        parse_tls_address(text)
+    assert caught.value.code == "tls-address.malformed"
+
+
+def test_inspect_and_fingerprint_of_a_server(place: Place) -> None:
+    """The page inspects https:// addresses; the server is verified on the way."""
+    roots = ("--roots", place.path("root.crt"))
+    shown = place.run("inspect", place.ca.url, *roots, "--format", "json", "--bundle")
+    assert shown.exit_code == 0, shown.stderr
+    assert [each["subject_dn"] for each in json.loads(shown.stdout)] == [
+        "CN=localhost",
+        "O=Test, CN=Test Intermediate CA",
+    ]
+    one = json.loads(place.run("inspect", place.ca.url, *roots, "--json").stdout)
+    prints = place.run("fingerprint", place.ca.url, *roots)
+    assert prints.stdout.strip() == one["fingerprint_sha256"]
+    assert len(place.run("fingerprint", place.ca.url, *roots, "--bundle").stdout.split()) == 2
+    pem = place.run("inspect", place.ca.url, *roots, "--format", "pem").stdout
+    assert fingerprint(load_certificates(pem.encode())[0]) == one["fingerprint_sha256"]
+    assert place.run("verify", place.ca.url, *roots, "--host", "localhost").exit_code == 0
+    assert place.run("needs-renewal", place.ca.url, *roots).exit_code == 1
+
+
+def test_a_server_that_is_not_trusted_is_shown_only_if_asked(place: Place) -> None:
+    """Without verification anybody on the way could answer; --insecure is the word for looking all the same."""
+    for arguments, code in (
+        (("--roots", place.path("other.crt")), "path.unknown-issuer"),
+        (("--roots", place.path("root.crt"), "--servername", "foo.local"), "path.host"),
+    ):
+        result = place.run("inspect", place.ca.url, *arguments)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"[{code}]" in result.stderr
+        assert place.run("inspect", place.ca.url, *arguments, "--insecure").exit_code == 0
+    assert place.run("verify", place.ca.url, "--insecure").exit_code == 2
+
+
+def test_an_expired_server_needs_renewal(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one certificate that needs renewal most must not be the one that cannot be judged."""
+    key = keys.generate(KeyKind.EC_P256)
+    old = place.ca.leaf(key.public_key(), "127.0.0.1", begin=datetime.now(UTC) - 2 * DAY)
+    monkeypatch.setattr("online.cli.certificate_source.fetch_chain", lambda *_, **__: old)
+    roots = ("--roots", place.path("root.crt"))
+    assert place.run("needs-renewal", place.ca.url, *roots).exit_code == 0
+    assert "[path.expired]" in place.run("verify", place.ca.url, *roots).stderr
+
+
+def test_local_files_are_not_verified_by_inspect(place: Place) -> None:
+    """The page's timer passes --roots with a file: an expired certificate must be read, or it is never renewed."""
+    old = place.leaf("expired.crt", begin=datetime.now(UTC) - 2 * DAY)
+    result = place.run("inspect", old, "--format", "json", "--roots", place.path("other.crt"))
+    assert result.exit_code == 0
+    if shutil.which("jq"):
+        begin, end = "(.validity.start | fromdate)", "(.validity.end | fromdate)"
+        rule = f"(({begin} + ({end} - {begin}) * 0.66) - now) <= 0"
+        judged = subprocess.run(["jq", "-e", rule], input=result.stdout, text=True, capture_output=True, check=False)
+        assert (judged.returncode, judged.stdout) == (0, "true\n")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"\x15\x03\x03\x00\x02\x02\x28"])
+def test_servers_that_speak_no_tls(answer: bytes) -> None:
+    """Plain text, silence and an alert must each end in one line, soon."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(PeerFailed) as caught:
+            fetch_chain(TlsAddress(host="127.0.0.1", port=listener.getsockname()[1]))
+        thread.join()
+    assert caught.value.code in {"tls.handshake", "tls.unreachable"}
+
+
+def test_servers_that_are_silent_or_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that hangs in a timer is never seen."""
+    monkeypatch.setattr(peer_chain, "_TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = TlsAddress(host="127.0.0.1", port=listener.getsockname()[1])
+        with pytest.raises(PeerFailed, match="in time"):
+            fetch_chain(address)
+    with pytest.raises(PeerFailed, match="cannot be reached"):
+        fetch_chain(address)
+
+
+# PKCS#12
+
+
+def _openssl_opens(path: Path, password: Path, *options: str) -> str:
+    done = subprocess.run(
+        ["openssl", "pkcs12", "-in", str(path), "-passin", f"file:{password}", "-nodes", *options],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_p12_of_a_pair(place: Place, tmp_path: Path, legacy: bool) -> None:
+    """OpenSSL must find key, leaf, intermediate and the added root, in new and in old encryption."""
+    out = tmp_path / "foo.p12"
+    options = ("--legacy",) if legacy else ()
+    pair = (place.path("foo.crt"), place.path("foo.key"), "--ca", place.path("root.crt"))
+    result = place.run("p12", str(out), *pair, "--password-file", place.path("password"), *options)
+    assert result.exit_code == 0, result.stderr
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    text = _openssl_opens(out, place.directory / "password", *(("-legacy",) if legacy else ()))
+    assert text.count("BEGIN CERTIFICATE") == 3
+    found = load_private_key(text[text.index("-----BEGIN PRIVATE") :].partition("-----BEGIN CERT")[0].encode(),
+                             lambda _: b"", what="key")  # fmt: skip
+    assert keys.spki(found.public_key()) == keys.spki(place.key.public_key())
+    assert "[file.exists]" in place.run("p12", str(out), *pair, "--password-file", place.path("password")).stderr
+    assert place.run("p12", str(out), *pair, "--password-file", place.path("password"), "-f").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", list(KeyKind))
+def test_p12_of_every_kind(kind: KeyKind) -> None:
+    """Every kind of key that is certified must fit into the file."""
+    ca, key = FakeCa(), keys.generate(kind)
+    chain = ca.leaf(key.public_key(), "foo.local")
+    opened = reader.load_pkcs12(identity_file(chain, key, Sealing(password=b"horse")), b"horse")
+    assert opened.key is not None
+    assert opened.cert is not None
+    assert opened.cert.certificate == chain[0]
+    assert [each.certificate for each in opened.additional_certs] == [ca.intermediate]
+
+
+def test_p12_as_a_trust_store(place: Place, tmp_path: Path) -> None:
+    """Java takes a certificate for trusted only with an attribute of its own."""
+    out = tmp_path / "trust.p12"
+    result = place.run("p12", str(out), "--ca", place.path("root.crt"), "--password-file", place.path("password"))
+    assert result.exit_code == 0, result.stderr
+    if shutil.which("keytool"):
+        listed = subprocess.run(
+            ["keytool", "-list", "-keystore", str(out), "-storepass", "correct horse", "-storetype", "PKCS12"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "trustedCertEntry" in listed.stdout
+
+
+def test_p12_unencrypted_only_when_asked_twice(place: Place, tmp_path: Path) -> None:
+    """A key in the clear must be nobody's slip."""
+    arguments = ("p12", str(tmp_path / "foo.p12"), place.path("foo.crt"), place.path("foo.key"), "--no-password")
+    assert place.run(*arguments).exit_code == 2
+    assert place.run(*arguments, "--insecure", "--password-file", place.path("password")).exit_code == 2
+    assert not (tmp_path / "foo.p12").exists()
+    assert place.run(*arguments, "--insecure").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "complaint"),
+    [
+        ((), 2, "--ca"),
+        (("foo.crt",), 2, "neither"),
+        (("foo.crt", "foo.crt"), 1, "key.not-pem"),
+        (("foo.crt", "none.key"), 1, "file.missing"),
+        (("other.crt", "foo.key"), 1, "pkcs12.pair"),
+    ],
+)
+def test_p12_refusals_leave_no_file(
+    place: Place, tmp_path: Path, arguments: tuple[str, ...], status: int, complaint: str
+) -> None:
+    """A certificate with another's key would be found out only where it is installed."""
+    (place.directory / "foo.crt").chmod(0o600)
+    paths = map(place.path, arguments)
+    result = place.run("p12", str(tmp_path / "foo.p12"), *paths, "--password-file", place.path("password"))
+    assert result.exit_code == status
+    assert complaint in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_p12_passwords_are_not_empty() -> None:
+    """An empty password and none are two different files, and both are readable by anybody."""
+    with pytest.raises(RequestRejected, match="empty"):
+        trust_file([FakeCa().root], Sealing(password=b""))
+    assert "horse" not in repr(Sealing(password=b"horse"))
+
+
+# Further files of online certificate
+
+
+def _token(ca: FakeCa, subject: str) -> str:
+    return mint_sign_token(
+        SIGNER,
+        issuer="admin",
+        audience=audience(ca.url, Operation.SIGN),
+        subject=subject,
+        sans=[],
+        root_fingerprint=ca.fingerprint,
+        now=datetime.now(UTC),
+        rng=os.urandom,
+    )
+
+
+def test_certificate_with_further_files(place: Place, tmp_path: Path) -> None:
+    """Some servers want one file: PKCS#12 or PEM with everything, as private as the key in it."""
+    out = {name: str(tmp_path / name) for name in ("a.crt", "a.key", "a.p12", "a.pem")}
+    further = ("--p12", out["a.p12"], "--p12-password-file", place.path("password"), "--pem", out["a.pem"])
+    pair = (out["a.crt"], out["a.key"])
+    result = place.run("certificate", "a.local", *pair, *further, "--no-bundle", "--token", _token(place.ca, "a.local"))
+    assert result.exit_code == 0, result.stderr
+    assert len(load_certificates((tmp_path / "a.crt").read_bytes())) == 1
+    key = (tmp_path / "a.key").read_bytes()
+    combined = (tmp_path / "a.pem").read_bytes()
+    assert combined.endswith(key)
+    assert len(load_certificates(combined.removesuffix(key))) == 2
+    opened = reader.load_pkcs12((tmp_path / "a.p12").read_bytes(), b"correct horse")
+    assert opened.cert is not None
+    assert opened.cert.certificate == load_certificates((tmp_path / "a.crt").read_bytes())[0]
+    for name in ("a.key", "a.p12", "a.pem"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "complaint"),
+    [
+        (("--p12-password-file", "password"), 2, "--p12"),
+        (("--pem", "a.crt"), 1, "output.same-file"),
+        (("--pem", "a.p12", "--p12", "a.p12", "--p12-password-file", "password"), 1, "output.same-file"),
+        (("--pem", "none/a.pem"), 1, "file.no-directory"),
+        (("--p12", "a.p12"), 1, "terminal.missing"),
+    ],
+)
+def test_further_files_are_looked_at_before_the_token_is_spent(
+    place: Place, tmp_path: Path, options: tuple[str, ...], status: int, complaint: str
+) -> None:
+    """A token is good once; a typing error must not cost it."""
+    asked = len(place.ca.requests)
+    paths = [each if each.startswith("--") else str(tmp_path / each) for each in options]
+    paths = [place.path("password") if each.endswith("/password") else each for each in paths]
+    pair = (str(tmp_path / "a.crt"), str(tmp_path / "a.key"))
+    result = place.run("certificate", "a.local", *pair, *paths, "--token", _token(place.ca, "a.local"))
+    assert result.exit_code == status
+    assert complaint in result.stderr
+    assert len(place.ca.requests) == asked
+    assert list(tmp_path.iterdir()) == []
+
+
+# step's spelling
+
+
+def test_steps_spelling_of_the_tools(place: Place) -> None:
+    """Hands and scripts that say "certificate inspect" must get the same answer."""
+    crt, roots = place.path("foo.crt"), ("--roots", place.path("root.crt"))
+    for line in (
+        ("inspect", "--short", crt),
+        ("inspect", crt, "--format", "json", *roots),
+        ("fingerprint", crt, "--bundle"),
+        ("verify", crt, "-v", *roots),
+        ("needs-renewal", crt, "-v"),
+        ("needs-renewal", "none.crt"),
+        ("needs-renewal", crt, "--bogus"),
+        ("verify", crt, "--roots", place.path("other.crt")),
+    ):
+        short, long = place.run(*line), place.run("certificate", *line)
+        assert (short.exit_code, short.stdout) == (long.exit_code, long.stdout)
+        assert "Missing" not in long.stderr
+    assert "online p12" in place.run("certificate", "p12", "--help").stdout
+
+
+def test_a_host_may_be_called_like_a_tool(place: Place, tmp_path: Path) -> None:
+    """SUBJECT CRT KEY is a request whatever the subject is."""
+    pair = (str(tmp_path / "a.crt"), str(tmp_path / "a.key"))
+    result = place.run("certificate", "verify", *pair, "--token", _token(place.ca, "verify"))
+    assert result.exit_code == 0, result.stderr
+    assert _common(load_certificates((tmp_path / "a.crt").read_bytes())[0]) == "verify"
+    wrong = place.run("certificate", "foo.local")
+    assert wrong.exit_code == 2
+    assert "SUBJECT CRT KEY" in wrong.stderr
+
+
+def _common(certificate: x509.Certificate) -> object:
+    return next(iter(certificate.subject)).value
