@@ -17,7 +17,7 @@ from online.jose.jwk import PrivateJwk
 from online.provisioners.jwk import JwkProvisioner
 from online.provisioners.registry import Registry
 
-CA_JSON = Path("/home/ca/.coldroot/config/ca.json")
+CA_JSON = Path("/srv/coldroot/config/ca.json")
 
 
 def ca_json(*, path: Path = CA_JSON, provisioner: dict[str, Any] | None = None, **authority: Any) -> Config:
