@@ -19,7 +19,14 @@ from shared.pem import certificate_pem
 @click.argument("crt", metavar="CRT")
 @click.option("--short", is_flag=True, help="Only the main facts.")
 @click.option("--bundle", is_flag=True, help="Show every certificate in the file, not only the first.")
-@click.option("--format", "form", type=click.Choice(["text", "json", "pem"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "pem"]),
+    default="text",
+    show_default=True,
+    help="Text for people, JSON for programs, or the PEM itself.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @source_options
 def inspect(*, source: CertificateSource, crt: str, short: bool, bundle: bool, form: str, as_json: bool) -> None:
