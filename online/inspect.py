@@ -255,13 +255,13 @@ def _key_info(certificate: x509.Certificate) -> dict[str, object]:
     key = _public_key(certificate)
     found: dict[str, object] = {"key_algorithm": {"name": _key_name(certificate).split(" ", maxsplit=1)[0]}}
     if isinstance(key, ec.EllipticCurvePublicKey):
-        numbers, size = key.public_numbers(), (key.key_size + 7) // 8
+        numbers = key.public_numbers()
         found["ecdsa_public_key"] = {
             "curve": _curve(key),
             "length": key.key_size,
             "pub": _base64(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)),
-            "x": _base64(numbers.x.to_bytes(size, "big")),
-            "y": _base64(numbers.y.to_bytes(size, "big")),
+            "x": _base64(_shortest(numbers.x)),
+            "y": _base64(_shortest(numbers.y)),
         }
     elif isinstance(key, rsa.RSAPublicKey):
         rsa_numbers = key.public_numbers()
@@ -277,13 +277,18 @@ def _key_info(certificate: x509.Certificate) -> dict[str, object]:
     return found
 
 
+def _shortest(number: int) -> bytes:
+    # As step writes coordinates: without leading zeros.
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
 def _key_name(certificate: x509.Certificate) -> str:
     key = _public_key(certificate)
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"ECDSA {_curve(key)}"
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
-    return "Ed25519" if isinstance(key, ed25519.Ed25519PublicKey) else "unknown"
+    return "Ed25519 256" if isinstance(key, ed25519.Ed25519PublicKey) else "unknown"
 
 
 def _curve(key: ec.EllipticCurvePublicKey) -> str:
@@ -310,7 +315,9 @@ def _subject_names(certificate: x509.Certificate) -> list[str]:
     names = [_common_name(certificate.subject)]
     for extension in _read(certificate):
         if isinstance(extension.value, x509.SubjectAlternativeName):
-            names.extend(name for _, name in _alternative_names(extension.value))
+            alternative = _alternative_names(extension.value)
+            kinds = dict.fromkeys(("DNS", "IP", "e-mail", "URI", *(kind for kind, _ in alternative)))
+            names.extend(name for wanted in kinds for kind, name in alternative if kind == wanted)
     return list(dict.fromkeys(each for each in names if each)) or ["(empty)"]
 
 

@@ -84,8 +84,8 @@ def test_short_is_as_on_the_page() -> None:
     assert short(leaf).splitlines() == [
         f"X.509v3 TLS Certificate (ECDSA P-256) [Serial: {serial[:4]}...{serial[-4:]}]",
         "  Subject:     foo.local",
-        "               me@foo.local",
         "               10.0.0.7",
+        "               me@foo.local",
         "               spiffe://foo/bar",
         "  Issuer:      Test CA",
         "  Provisioner: admin [ID: KQQ2...eyuw]",
@@ -95,7 +95,7 @@ def test_short_is_as_on_the_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "shown"), [(KeyKind.RSA, "RSA 2048"), (KeyKind.ED25519, "Ed25519"), (KeyKind.EC_P521, "ECDSA P-521")]
+    ("kind", "shown"), [(KeyKind.RSA, "RSA 2048"), (KeyKind.ED25519, "Ed25519 256"), (KeyKind.EC_P521, "ECDSA P-521")]
 )
 def test_kinds_of_key(kind: KeyKind, shown: str) -> None:
     """Each accepted kind is named, in every format."""
