@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from online.jose import jwe, jwe_file
 from online.jose.jwk import Jwk, parse_jwk, parse_private_jwk
 from online.strict_json import Json, JsonObject, parse_object
-from shared.errors import RequestRejected
+from shared.errors import RequestRejected, Unsupported
 from shared.keys import PublicKey, check_public_key
 from shared.keystore import load_private_key
 from shared.terminal import SecretCallback
@@ -48,6 +48,7 @@ def parse_trusted_key(data: bytes, secret: SecretCallback, *, what: str) -> Trus
 
     Raises:
         RequestRejected: ``key.*``, ``jwk.*`` or ``jwe.*``.
+        Unsupported: ``jwk.shared-secret``.
         Unauthenticated: ``key.wrong-password`` or ``jwe.wrong-password``.
     """
     if b"-----BEGIN " in data:
@@ -56,6 +57,8 @@ def parse_trusted_key(data: bytes, secret: SecretCallback, *, what: str) -> Trus
     members = parse_object(text, what=what, room="jwk")
     if "keys" in members:
         raise RequestRejected("jwk.set", f"the {what} holds a set of keys", hint="give it with --jwks")
+    if members.get("kty") == "oct":
+        raise Unsupported("jwk.shared-secret", f"the {what} holds a shared secret, which cannot prove who signed")
     return _trusted(
         parse_private_jwk(text, what=what).public() if "d" in members else parse_jwk(members, what=what), members
     )

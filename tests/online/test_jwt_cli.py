@@ -19,7 +19,7 @@ from online.jose.jwk import PrivateJwk
 from online.jose.trusted_keys import TrustedKey, parse_trusted_key, parse_trusted_set
 from online.jwt_check import Expected, read_jwt, verify_jwt
 from shared import keys
-from shared.errors import ColdrootError, RequestRejected, Unauthenticated
+from shared.errors import ColdrootError, RequestRejected, Unauthenticated, Unsupported
 from shared.keys import KeyKind, PublicKey
 from shared.keystore import private_key_pem
 
@@ -234,6 +234,8 @@ def test_sets_of_keys() -> None:
     with pytest.raises(RequestRejected, match="a set of keys") as caught:
         parse_trusted_key(b'{"keys": []}', nobody, what="key file")
     assert caught.value.code == "jwk.set"
+    with pytest.raises(Unsupported, match="shared secret"):
+        parse_trusted_key(b'{"kty": "oct", "k": "AAAA"}', nobody, what="key file")
     for junk in (b"", b"xyz", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
         with pytest.raises(RequestRejected):
             parse_trusted_key(junk, nobody, what="key file")
