@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, TokenUse
 
 Row = sa.RowMapping
+_PLAIN_COMMON_NAME = re.compile(r"CN=([^,+\\]+)")
 
 
 def serial_text(serial: int) -> str:
@@ -38,8 +40,12 @@ def fold(text: str) -> str:
 
 
 def names_of(row: CertificateRow) -> tuple[str, ...]:
-    """Return the names under which a certificate is found: the alternative names and the whole subject, folded."""
-    return tuple(dict.fromkeys(map(fold, (*row.sans, row.subject))))
+    """Return the names under which a certificate is found, folded: the alternative names, the subject, the common name.
+
+    A common name with characters that RFC 4514 escapes is found as a part of the subject only.
+    """
+    common = _PLAIN_COMMON_NAME.fullmatch(row.subject)
+    return tuple(dict.fromkeys(map(fold, (*row.sans, row.subject, *((common[1],) if common else ())))))
 
 
 def certificate_values(row: CertificateRow) -> dict[str, Any]:

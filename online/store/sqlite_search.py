@@ -1,0 +1,86 @@
+"""Searching the SQLite store from outside of the node: beside it while it runs, or while it stands still.
+
+Invariants: nothing is written and no lock is held, whatever is asked; as with the node, opening makes nothing, and
+only a database of this program's schema version is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from online.config.settings import DatabaseSettings
+from online.store.search import LARGEST_PAGE, Found, Page, Search, page_of, statement
+from online.store.sqlite_file import Connect, Database, connect, failure
+from shared.errors import Unsupported
+
+
+class Inventory:
+    """The issued certificates of one CA, for reading. For one thread at a time."""
+
+    def __init__(self, path: Path, *, connect: Connect = connect) -> None:
+        """Take a database; it is opened with the first search."""
+        self._database = Database(path, connect, _read_only)
+
+    def page(self, search: Search) -> Page:
+        """Return one page of what fits a search.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        try:
+            connection = self._database.connection()
+            rows = connection.execute(statement(search)).mappings().all()
+            connection.rollback()
+        except Exception as error:  # noqa: BLE001 (whatever a database throws, it is the database that failed)
+            self._database.drop()
+            raise failure(error) from None
+        return page_of(search, list(rows))
+
+    def all(self, search: Search) -> Iterator[Found]:
+        """Yield everything that fits a search, however much that is, one page in memory at a time.
+
+        Args:
+            search: its ``limit`` does not matter. What is issued meanwhile is not missed where it would come later.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        search = dataclasses.replace(search, limit=LARGEST_PAGE)
+        while True:
+            page = self.page(search)
+            yield from page.found
+            if not page.next:
+                return
+            search = dataclasses.replace(search, after=page.next)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.drop()
+
+
+@contextmanager
+def open_inventory(settings: DatabaseSettings) -> Iterator[Inventory]:
+    """Open the database that a configuration names, for reading, for the length of a ``with`` block.
+
+    Args:
+        settings: its ``db`` block.
+
+    Raises:
+        Unsupported: ``store.type`` for another kind of database.
+    """
+    if settings.type != "sqlite":
+        raise Unsupported("store.type", "the only kind of database is sqlite", hint='write "type": "sqlite" in ca.json')
+    inventory = Inventory(Path(settings.data_source))
+    try:
+        yield inventory
+    finally:
+        inventory.close()
+
+
+def _read_only(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("PRAGMA query_only=ON").close()
