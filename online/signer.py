@@ -6,7 +6,7 @@ out is the one whose identifier the CA published, or it is refused; nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,6 +26,9 @@ from shared.keys import PrivateKey, fingerprint
 from shared.names import printable
 from shared.pem import load_certificates
 from shared.terminal import SecretCallback
+
+Secrets = Callable[[str], SecretCallback]
+"""Given the name of the provisioner that was chosen, returns the source of its password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +102,14 @@ class Minter:
 
 
 def online_minter(
-    trust: Trust, operation: Operation, secret: SecretCallback, *, name: str | None = None, kid: str | None = None
+    trust: Trust, operation: Operation, secrets: Secrets, *, name: str | None = None, kid: str | None = None
 ) -> Minter:
     """Return a minter with the provisioner's key that the CA hands out.
 
     Args:
         trust: the CA.
         operation: what the tokens are for.
-        secret: asked for the provisioner's password.
+        secrets: where the password of the provisioner comes from.
         name: the provisioner; may be left out when there is only one with a key.
         kid: its key, when several have one name.
 
@@ -116,21 +119,21 @@ def online_minter(
         Unauthenticated: ``jwe.wrong-password``.
         PeerFailed: ``ca.*``.
     """
-    signer = unlock_from_ca(trust.client(), secret, name=name, kid=kid)
+    signer = unlock_from_ca(trust.client(), secrets, name=name, kid=kid)
     return Minter(
         signer=signer, root_fingerprint=fingerprint(trust.roots[0]), audience=audience(str(trust.url), operation)
     )
 
 
 def offline_minter(
-    config: Config, operation: Operation, secret: SecretCallback, *, name: str | None = None, kid: str | None = None
+    config: Config, operation: Operation, secrets: Secrets, *, name: str | None = None, kid: str | None = None
 ) -> Minter:
     """Return a minter with the provisioner's key out of the CA's own configuration.
 
     Args:
         config: the ca.json.
         operation: as for ``online_minter``.
-        secret: as for ``online_minter``.
+        secrets: as for ``online_minter``.
         name: as for ``online_minter``.
         kid: as for ``online_minter``.
 
@@ -140,7 +143,7 @@ def offline_minter(
         Unauthenticated: ``jwe.wrong-password``.
     """
     return Minter(
-        signer=unlock_from_config(config, secret, name=name, kid=kid),
+        signer=unlock_from_config(config, secrets, name=name, kid=kid),
         root_fingerprint=_root_of(config),
         audience=offline_audience(config.dns_names[0], operation),
     )
@@ -240,14 +243,12 @@ class _Candidate:
     encrypted_key: str
 
 
-def unlock_from_ca(
-    client: Client, secret: SecretCallback, *, name: str | None = None, kid: str | None = None
-) -> Signer:
+def unlock_from_ca(client: Client, secrets: Secrets, *, name: str | None = None, kid: str | None = None) -> Signer:
     """Fetch a provisioner's encrypted key from its CA, and unlock it.
 
     Args:
         client: of the CA.
-        secret: asked for the provisioner's password.
+        secrets: where the password of the provisioner comes from.
         name: the provisioner; may be left out when there is only one with a key.
         kid: its key, when several have one name.
 
@@ -262,17 +263,15 @@ def unlock_from_ca(
         if each.kind == "JWK"
     ]
     chosen = _choose(found, name, kid)
-    return _unlock(chosen, chosen.encrypted_key or client.encrypted_key(chosen.kid), secret)
+    return _unlock(chosen, chosen.encrypted_key or client.encrypted_key(chosen.kid), secrets)
 
 
-def unlock_from_config(
-    config: Config, secret: SecretCallback, *, name: str | None = None, kid: str | None = None
-) -> Signer:
+def unlock_from_config(config: Config, secrets: Secrets, *, name: str | None = None, kid: str | None = None) -> Signer:
     """Take a provisioner's encrypted key from the CA's own configuration, without contact to the CA.
 
     Args:
         config: the ca.json.
-        secret: asked for the provisioner's password.
+        secrets: where the password of the provisioner comes from.
         name: as for ``unlock_from_ca``.
         kid: as for ``unlock_from_ca``.
 
@@ -289,7 +288,7 @@ def unlock_from_config(
     chosen = _choose(found, name, kid)
     if not chosen.encrypted_key:
         raise NotFound("provisioner.no-key", f"the configuration holds no key of the provisioner {chosen.name}")
-    return _unlock(chosen, chosen.encrypted_key, secret)
+    return _unlock(chosen, chosen.encrypted_key, secrets)
 
 
 def _choose(candidates: Iterable[_Candidate], name: str | None, kid: str | None) -> _Candidate:
@@ -309,10 +308,10 @@ def _choose(candidates: Iterable[_Candidate], name: str | None, kid: str | None)
     )
 
 
-def _unlock(chosen: _Candidate, encrypted_key: str, secret: SecretCallback) -> Signer:
+def _unlock(chosen: _Candidate, encrypted_key: str, secrets: Secrets) -> Signer:
     shown = printable(chosen.name)
     jwe.check_shape(encrypted_key)
-    payload = jwe.decrypt(encrypted_key, secret(f"Password of the provisioner {shown}"))
+    payload = jwe.decrypt(encrypted_key, secrets(chosen.name)(f"Password of the provisioner {shown}"))
     key = parse_private_jwk(payload, what=f"key of the provisioner {shown}")
     if key.kid != chosen.kid:
         raise RequestRejected("provisioner.wrong-key", f"the encrypted key of {shown} is not the one that it publishes")

@@ -19,6 +19,7 @@ from online.provisioners.protocol import Operation
 from online.signer import (
     Credential,
     Minter,
+    Secrets,
     offline_minter,
     offline_x5c_minter,
     online_minter,
@@ -90,24 +91,29 @@ class SignerChoice:
     key: str | None = None
     """Its key: a path, or a ``pkcs11:`` URI."""
 
-    def secret(self, home: Home) -> SecretCallback:
-        """Return the source of the password."""
-        own = home.password_of(self.name) if self.name else None
-        return secret_source(self.password_file, own if own is not None and own.exists() else home.provisioner_password)
+    def secrets(self, home: Home) -> Secrets:
+        """Return where the password of a provisioner comes from: the file given, else the home's, else a person."""
+
+        def of(name: str) -> SecretCallback:
+            own = home.password_of(name)
+            kept = own if own is not None and own.exists() else home.provisioner_password
+            return secret_source(self.password_file, kept)
+
+        return of
 
     def online(self, trust: Trust, operation: Operation, home: Home) -> Minter:
         """Return a minter for a CA that can be asked, and say whose key it uses."""
         credential = self._credential()
         if credential is not None:
             return _told(online_x5c_minter(trust, operation, credential, name=self.name))
-        return _told(online_minter(trust, operation, self.secret(home), name=self.name, kid=self.kid))
+        return _told(online_minter(trust, operation, self.secrets(home), name=self.name, kid=self.kid))
 
     def offline(self, config: Config, operation: Operation, home: Home) -> Minter:
         """Return a minter for a CA whose ca.json is here, and say whose key it uses."""
         credential = self._credential()
         if credential is not None:
             return _told(offline_x5c_minter(config, operation, credential, name=self.name))
-        return _told(offline_minter(config, operation, self.secret(home), name=self.name, kid=self.kid))
+        return _told(offline_minter(config, operation, self.secrets(home), name=self.name, kid=self.kid))
 
     def _credential(self) -> Credential | None:
         """Open the certificate's key until the command ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from online import supervisor
 from online.cli.options import FILE, home_option, secret_source
 from online.config import load_config
 from online.home import Home
+from online.pidfile import pid_file
 from shared.command import report
 from shared.errors import RequestRejected, Unauthenticated
 
@@ -30,6 +32,9 @@ _HIGHEST_PORT = 65535
 )
 @click.option("--address", metavar="HOST:PORT", help="Listen here, instead of where ca.json says.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of processes.")
+@click.option(
+    "--pidfile", type=FILE, help="Keep the number of the process in this file; --reload finds the node by it."
+)
 @home_option
 @click.pass_context
 def serve(
@@ -40,6 +45,7 @@ def serve(
     password_file: Path | None,
     address: str | None,
     workers: int,
+    pidfile: Path | None,
 ) -> None:
     """Run the issuing node until it is told to stop.
 
@@ -66,7 +72,8 @@ def serve(
     host, port = _address(address) if address is not None else (None, None)
     secret = secret_source(password_file, Home(path=config.home).intermediate_password)
     try:
-        supervisor.serve(config, secret=secret, workers=workers, host=host, port=port)
+        with pid_file(pidfile) if pidfile is not None else nullcontext():
+            supervisor.serve(config, secret=secret, workers=workers, host=host, port=port)
     except Unauthenticated as error:
         report(error)
         ctx.exit(EXIT_WRONG_SECRET)
