@@ -13,24 +13,19 @@ No clock, no randomness but the throw-away keys, no file, no network. ECDSA nonc
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 
 from shared.clock import whole_seconds
 from shared.errors import Fatal, PolicyDenied, RequestRejected
 from shared.keys import (
-    KeyKind,
     PrivateKey,
     PublicKey,
     certificate_key,
     check_public_key,
-    generate,
     kind_of,
     signature_hash,
     subject_key_identifier,
@@ -39,6 +34,7 @@ from shared.lint import Finding, Severity, lint_certificate
 from shared.lint.rules import Context
 from shared.names import SanSet
 from shared.profile import Profile, Role
+from shared.signing import check_signature, throw_away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +122,7 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
     kind = kind_of(issuer.public_key)
     try:
         builder = _builder(profile, request, issuer)
-        draft = builder.sign(_throw_away(kind), signature_hash(kind))
+        draft = builder.sign(throw_away(kind), signature_hash(kind))
     except (ValueError, TypeError) as error:
         raise RequestRejected("issue.unencodable", f"the certificate cannot be encoded: {error}") from None
     context = Context(profile=profile, issuer_name=issuer.name, issuer_key=issuer.public_key, issuer=issuer.certificate)
@@ -170,10 +166,12 @@ def verify_signature(certificate: x509.Certificate, issuer_key: PublicKey) -> No
     Raises:
         Fatal: ``issue.bad-signature``.
     """
-    try:
-        _verify(certificate, issuer_key)
-    except (InvalidSignature, ValueError, TypeError):
-        raise Fatal("issue.bad-signature", "the signature does not verify under the issuer's key") from None
+    check_signature(
+        issuer_key,
+        signature=certificate.signature,
+        data=certificate.tbs_certificate_bytes,
+        algorithm=certificate.signature_hash_algorithm,
+    )
 
 
 def clip_to_issuer(not_after: datetime, issuer: Issuer) -> datetime:
@@ -181,25 +179,6 @@ def clip_to_issuer(not_after: datetime, issuer: Issuer) -> datetime:
     if issuer.certificate is None:
         return not_after
     return min(not_after, issuer.certificate.not_valid_after_utc)
-
-
-def _verify(certificate: x509.Certificate, key: PublicKey) -> None:
-    algorithm = certificate.signature_hash_algorithm
-    signature, tbs = certificate.signature, certificate.tbs_certificate_bytes
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        key.verify(signature, tbs)
-    elif algorithm is None:
-        raise InvalidSignature
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(signature, tbs, ec.ECDSA(algorithm))
-    else:
-        key.verify(signature, tbs, padding.PKCS1v15(), algorithm)
-
-
-@functools.cache
-def _throw_away(kind: KeyKind) -> PrivateKey:
-    """One key a kind and process: its signatures are never seen by anybody, so it need not be fresh."""
-    return generate(kind)
 
 
 def _builder(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> x509.CertificateBuilder:

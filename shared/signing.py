@@ -1,0 +1,89 @@
+"""What the signing of certificates and of lists has in common: the draft's key, the signature, its check.
+
+Signing a certificate goes through ``shared.issue``, signing a revocation list through ``shared.crl``; nothing else
+calls these.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from shared.errors import Fatal
+from shared.keys import KeyKind, PrivateKey, PublicKey, generate, kind_of, signature_hash
+
+# AlgorithmIdentifier in DER, as each kind of key signs with the hash of ``shared.keys.signature_hash``:
+# RFC 5758 §3.2 (no parameters), RFC 4055 §5 (NULL), RFC 8410 §3 (no parameters).
+_ALGORITHM = {
+    KeyKind.EC_P256: bytes.fromhex("300a06082a8648ce3d040302"),
+    KeyKind.EC_P384: bytes.fromhex("300a06082a8648ce3d040303"),
+    KeyKind.EC_P521: bytes.fromhex("300a06082a8648ce3d040304"),
+    KeyKind.RSA: bytes.fromhex("300d06092a864886f70d01010b0500"),
+    KeyKind.ED25519: bytes.fromhex("300506032b6570"),
+}
+
+
+@functools.cache
+def throw_away(kind: KeyKind) -> PrivateKey:
+    """Return the key that signs drafts: one a kind and process.
+
+    Its signatures are never seen by anybody, so it need not be fresh.
+    """
+    return generate(kind)
+
+
+def algorithm_identifier(kind: KeyKind) -> bytes:
+    """Return the AlgorithmIdentifier, in DER, of what ``sign`` does with a key of a kind."""
+    return _ALGORITHM[kind]
+
+
+def sign(key: PrivateKey, data: bytes) -> bytes:
+    """Sign bytes, with the hash that goes with the key's kind.
+
+    Args:
+        key: software or HSM.
+        data: not hashed yet.
+
+    Raises:
+        PeerFailed: ``hsm.*``.
+    """
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(data)
+    algorithm = signature_hash(kind_of(key))
+    assert algorithm is not None
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.sign(data, ec.ECDSA(algorithm))
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key.sign(data, padding.PKCS1v15(), algorithm)
+
+
+def check_signature(key: PublicKey, *, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> None:
+    """Insist that a signature verifies under a public key.
+
+    Args:
+        key: the issuer's.
+        signature: as it stands in the certificate or list.
+        data: what was signed.
+        algorithm: the hash that the certificate or list names; ``None`` for Ed25519.
+
+    Raises:
+        Fatal: ``issue.bad-signature``.
+    """
+    try:
+        _verify(key, signature, data, algorithm)
+    except (InvalidSignature, ValueError, TypeError):
+        raise Fatal("issue.bad-signature", "the signature does not verify under the issuer's key") from None
+
+
+def _verify(key: PublicKey, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> None:
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        key.verify(signature, data)
+    elif algorithm is None:
+        raise InvalidSignature
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, data, ec.ECDSA(algorithm))
+    else:
+        key.verify(signature, data, padding.PKCS1v15(), algorithm)
