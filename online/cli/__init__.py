@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "renew": ("renew", "renew", "Renew a certificate with its own key, before it ends."),
     "rekey": ("renew", "rekey", "Renew a certificate for a new key."),
     "revoke": ("revoke", "revoke", "Revoke a certificate: it is not renewed any more."),
+    "list": ("list", "list_certificates", "List the certificates that were issued here, the newest first."),
     "inspect": ("inspect", "inspect", "Show what a certificate says."),
     "fingerprint": ("inspect", "fingerprint", "Print the SHA-256 fingerprint of a certificate in hex."),
     "verify": ("certificate_tools", "verify", "Verify that a certificate leads to a trusted root."),
