@@ -65,22 +65,24 @@ def prepare_intermediate(request: SigningRequest, *, root: x509.Certificate, ser
     Args:
         request: from ``read_request``.
         root: the issuer's certificate.
-        serial: drawn beforehand.
-        now: aware UTC, the first second of the validity; its end is never behind the root's.
+        serial: drawn in the HSM; used unless the plan fixes one.
+        now: aware UTC, the first second of the validity unless the plan fixes one; its end is never behind the root's.
 
     Raises:
         PolicyDenied: ``lint.*``.
     """
     issuer = Issuer.from_certificate(root)
-    begin = whole_seconds(now)
+    planned = request.planned
+    begin = planned.fixed.not_before or whole_seconds(now)
     wanted = IssuanceRequest(
-        subject=request.planned.subject,
+        subject=planned.subject,
         public_key=request.public_key,
-        serial=serial,
+        serial=planned.fixed.serial or serial,
         not_before=begin,
-        not_after=clip_to_issuer(end_of_validity(begin, request.planned.years), issuer),
+        not_after=clip_to_issuer(end_of_validity(begin, planned.years), issuer),
+        extra=planned.extensions.extensions(),
     )
-    return prepare(request.planned.profile(), wanted, issuer)
+    return prepare(planned.profile(), wanted, issuer)
 
 
 def reply_bundle(request: SigningRequest, *, certificate: x509.Certificate, root: x509.Certificate) -> bytes:

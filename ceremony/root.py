@@ -16,18 +16,20 @@ def prepare_root(plan: Plan, *, public_key: PublicKey, serial: int, now: datetim
     Args:
         plan: subject, key kind and validity.
         public_key: of the key that was generated in the HSM.
-        serial: drawn beforehand.
-        now: aware UTC, the first second of the validity.
+        serial: drawn in the HSM; used unless the plan fixes one.
+        now: aware UTC, the first second of the validity unless the plan fixes one.
 
     Raises:
         PolicyDenied: ``lint.*``.
     """
-    begin = whole_seconds(now)
+    root = plan.root
+    begin = root.fixed.not_before or whole_seconds(now)
     request = IssuanceRequest(
-        subject=plan.root.subject,
+        subject=root.subject,
         public_key=public_key,
-        serial=serial,
+        serial=root.fixed.serial or serial,
         not_before=begin,
-        not_after=end_of_validity(begin, plan.root.years),
+        not_after=end_of_validity(begin, root.years),
+        extra=root.extensions.extensions(),
     )
-    return prepare(plan.root.profile(), request, Issuer.new_root(plan.root.subject, public_key))
+    return prepare(root.profile(), request, Issuer.new_root(root.subject, public_key))

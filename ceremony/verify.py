@@ -251,7 +251,7 @@ def _shares(evidence: _Evidence) -> Iterator[Claim]:
     facts = dict(dealt.body)
     proven = facts.pop("quorums_proven", None)
     commitments = commitments_from_json(facts)
-    if (commitments.threshold, commitments.count) != (plan.shares.threshold, len(plan.shares.custodians)):
+    if (commitments.threshold, commitments.count) != (plan.shares.groups[0].threshold, len(plan.shares.custodians)):
         raise _false("shares.plan", "the shares are not as many as planned")
     if proven != math.comb(commitments.count, commitments.threshold):
         raise _false("shares.proven", "not every quorum was proven")

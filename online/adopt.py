@@ -26,6 +26,7 @@ from cryptography import x509
 from online.config import load_config
 from online.home import Defaults, Home, load_defaults
 from shared import durable
+from shared.ca_extensions import ALLOWED_ON_CA
 from shared.crossing import bundle, transfer
 from shared.crossing.words import digest_words
 from shared.errors import Fatal, RequestRejected
@@ -138,7 +139,7 @@ def _check_intermediate(intermediate: x509.Certificate, root: x509.Certificate) 
         raise RequestRejected("import.signature", "the intermediate in the reply is not signed by the root") from None
     # How long it may live was the ceremony's plan to say; here it must only stay within the root.
     context = Context(
-        profile=intermediate_profile(longest=lifetime(root)),
+        profile=intermediate_profile(allowed_extensions=ALLOWED_ON_CA, longest=lifetime(root)),
         issuer_name=root.subject,
         issuer_key=certificate_key(root),
         issuer=root,

@@ -61,7 +61,7 @@ class Profile:
     """Kinds of subject key that are accepted."""
     needs_san: bool = False
     allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()
-    """Further extensions that may stand in the certificate, non-critical only."""
+    """Further extensions that may stand in the certificate."""
     purposes: frozenset[KeyPurpose] = LEAF_PURPOSES
     """What a leaf's key is for, as far as its kind can do it. Not looked at for a CA."""
 
@@ -106,20 +106,30 @@ class Profile:
         )
 
 
-def root_profile(*, longest: timedelta = 3653 * _DAY) -> Profile:
-    """Return the profile of a root: ten years (leap days included), one level of CAs below, P-384 or better."""
+def root_profile(
+    *, longest: timedelta = 3653 * _DAY, allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()
+) -> Profile:
+    """Return the profile of a root: ten years (leap days included), one level of CAs below."""
     return Profile(
         name="root",
         role=Role.ROOT,
         longest=longest,
         path_length=1,
-        key_kinds=frozenset({KeyKind.EC_P256, KeyKind.EC_P384, KeyKind.EC_P521, KeyKind.RSA, KeyKind.ED25519}),
+        allowed_extensions=allowed_extensions,
     )
 
 
-def intermediate_profile(*, longest: timedelta = 3653 * _DAY) -> Profile:
+def intermediate_profile(
+    *, longest: timedelta = 3653 * _DAY, allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()
+) -> Profile:
     """Return the profile of an issuing intermediate: no CA below it, no extended key usage."""
-    return Profile(name="intermediate", role=Role.INTERMEDIATE, longest=longest, path_length=0)
+    return Profile(
+        name="intermediate",
+        role=Role.INTERMEDIATE,
+        longest=longest,
+        path_length=0,
+        allowed_extensions=allowed_extensions,
+    )
 
 
 def leaf_profile(*, longest: timedelta, allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()) -> Profile:

@@ -54,7 +54,8 @@ def plan_check(file: Path, as_json: bool) -> None:
     for each in found.intermediates:
         terminal.result(f"intermediate  {format_name(each.subject)}, {each.years} years, {each.file}.crt")
     shares = found.shares
-    terminal.result(f"shares      {shares.threshold} of {len(shares.custodians)}: {', '.join(shares.custodians)}")
+    terminal.result(f"shares      {shares.describe()}: {', '.join(shares.custodians)}")
+    terminal.result(f"acts        {', '.join(map(str, found.acts))}")
     terminal.result(f"sha256      {found.digest.hex()}")
     terminal.result(f"words       {' '.join(digest_words(found.digest))}")
 
@@ -67,7 +68,14 @@ def _plan_json(found: Plan) -> dict[str, object]:
             {"subject": format_name(each.subject), "years": each.years, "file": f"{each.file}.crt"}
             for each in found.intermediates
         ],
-        "shares": {"threshold": found.shares.threshold, "custodians": list(found.shares.custodians)},
+        "shares": {
+            "group_threshold": found.shares.group_threshold,
+            "groups": [
+                {"name": group.name, "threshold": group.threshold, "custodians": list(group.custodians)}
+                for group in found.shares.groups
+            ],
+        },
+        "acts": [str(act) for act in found.acts],
         "sha256": found.digest.hex(),
         "words": list(digest_words(found.digest)),
     }

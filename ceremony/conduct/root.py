@@ -136,8 +136,8 @@ class _Dealing:
         # 5.
         people, planned = self._setting.people, self._plan.shares
         count = len(planned.custodians)
-        people.step(f"The secret is split: {planned.threshold} of {count} shares recover it")
-        dealt = shares.split(secret, threshold=planned.threshold, count=count, rng=self._setting.rng)
+        people.step(f"The secret is split: {planned.describe()} recover it")
+        dealt = shares.split(secret, threshold=planned.groups[0].threshold, count=count, rng=self._setting.rng)
         proven = shares.prove_every_quorum(dealt, secret)
         self._journal.append(Kind.SHARES_DEALT, dealt.commitments.to_json() | {"quorums_proven": proven})
         people.tell(f"set {dealt.set_id}: all {proven} quorums recover the secret")

@@ -179,12 +179,16 @@ def alternative_names(certificate: x509.Certificate, context: Context) -> Iterat
 
 
 def extensions(certificate: x509.Certificate, context: Context) -> Iterator[Finding]:
-    """Nothing but what the standard needs and the profile allows; what is only allowed is not critical."""
+    """Nothing but what the standard needs and the profile allows, critical exactly where RFC 5280 says so."""
     for extension in certificate.extensions:
         if extension.oid in _STANDARD:
             continue
         if extension.oid not in context.profile.allowed_extensions:
             yield _error("extension.foreign", f"the profile does not allow {extension.oid.dotted_string}", "profile")
+        elif extension.oid == ExtensionOID.NAME_CONSTRAINTS:
+            if not extension.critical or not context.profile.is_ca:
+                message = "name constraints are critical, and on a CA only"
+                yield _error("extension.name-constraints", message, "RFC 5280 §4.2.1.10")
         elif extension.critical:
             yield _error("extension.critical", f"{extension.oid.dotted_string} must not be critical", "profile")
 

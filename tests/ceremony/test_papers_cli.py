@@ -51,7 +51,7 @@ def test_a_plan_from_new_to_check(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert facts["sha256"] in shown.stdout
     assert " ".join(facts["words"]) in shown.stdout
-    assert facts["shares"]["threshold"] == 3
+    assert facts["shares"]["groups"][0]["threshold"] == 3
 
 
 def test_bad_plans_are_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,303 @@
+"""Reading the plan: strict TOML, every complaint with its dotted key (see ``ceremony plan new``).
+
+Invariants: the digest is that of the file's exact bytes, so that the paper that people signed and the file that
+the tool reads are the same. Nothing about the HSM stands in it: where the HSM is belongs to another file, so that
+the rehearsed and the real plan are the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from cryptography import x509
+
+from ceremony.plan.acts import check_roles, default_acts, read_acts
+from ceremony.plan.lists import read_crls
+from ceremony.plan.model import (
+    CrossPlan,
+    Fixed,
+    GroupPlan,
+    IntermediatePlan,
+    Plan,
+    Roles,
+    RolloverPlan,
+    RootPlan,
+    RotationPlan,
+    SharesPlan,
+)
+from ceremony.plan.values import moment, name_of, text
+from shared import names
+from shared.ca_extensions import CaExtensions, parse_http_url, parse_oid, parse_subtrees
+from shared.errors import RequestRejected
+from shared.keys import KeyKind
+from shared.serials import parse_serial
+from shared.strict import Table
+
+VERSION = 1
+_STEM = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
+_RESERVED_STEMS = frozenset({"root", "plan", "transcript"})
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ROOT_KINDS = (KeyKind.EC_P256, KeyKind.EC_P384, KeyKind.RSA, KeyKind.ED25519)
+_MOST_ROOT_YEARS = 25
+# SLIP-39: at most 16 groups of at most 16 shares; a threshold of one over several shares does not exist there.
+_MOST_SHARES = 16
+_LEAST_THRESHOLD = 2
+
+_T = TypeVar("_T")
+
+
+def load_plan(data: bytes) -> Plan:
+    """Read a plan.
+
+    Args:
+        data: the bytes of the TOML file.
+
+    Raises:
+        RequestRejected: ``plan.*`` with the dotted key.
+    """
+    try:
+        values = tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise RequestRejected("plan.malformed", "the plan is not UTF-8 text") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise RequestRejected("plan.malformed", f"the plan is not TOML: {error}") from None
+    with Table(values, code="plan") as top:
+        if top.required("version", int) != VERSION:
+            raise top.refuse("version", f"this tool reads version {VERSION}")
+        title = text(top, "title")
+        organization = text(top, "organization")
+        with top.table("root") as table:
+            root = _root(table, organization)
+        intermediates = tuple(_intermediate(each, organization) for each in top.tables("intermediate"))
+        crosses = tuple(_cross(each, organization) for each in top.tables("cross"))
+        rollovers = tuple(_rollover(each, organization) for each in top.tables("rollover"))
+        crls = read_crls(top, {each.file for each in intermediates})
+        with top.table("shares") as table:
+            shares = _shares(table)
+        rotations = tuple(_rotation(each) for each in top.tables("rotation"))
+        roles, rules = _roles(top)
+        backup = bool(top.optional("backup", bool))
+        acts = read_acts(
+            top,
+            known={
+                "intermediate": [each.file for each in intermediates],
+                "crl": [each.name for each in crls],
+                "cross": [each.name for each in crosses],
+                "rollover": [each.name for each in rollovers],
+                "rotate": [each.name for each in rotations],
+            },
+            backup=backup,
+        ) or default_acts([each.file for each in intermediates])
+    _check_cas(root, intermediates)
+    check_roles(roles, shares, least_witnesses=rules[0], administrator_may_hold=rules[1])
+    return Plan(
+        title=title,
+        organization=organization,
+        roles=roles,
+        root=root,
+        shares=shares,
+        digest=hashlib.sha256(data).digest(),
+        acts=acts,
+        intermediates=intermediates,
+        crls=crls,
+        crosses=crosses,
+        rollovers=rollovers,
+        rotations=rotations,
+        backup=backup,
+    )
+
+
+def end_of_validity(begin: datetime, years: int) -> datetime:
+    """Return the last second of a validity of whole calendar years: both ends belong to it (RFC 5280 §4.1.2.5)."""
+    try:
+        end = begin.replace(year=begin.year + years)
+    except ValueError:  # 29 February
+        end = begin.replace(year=begin.year + years, day=28)
+    return end - timedelta(seconds=1)
+
+
+def _root(table: Table, organization: str) -> RootPlan:
+    subject = _subject(table, organization)
+    kind = table.required("key", str)
+    if kind not in _ROOT_KINDS:
+        raise table.refuse("key", f"one of {', '.join(_ROOT_KINDS)} is wanted")
+    return RootPlan(
+        subject=subject,
+        key=KeyKind(kind),
+        label=text(table, "label"),
+        years=_years(table),
+        fixed=_fixed(table),
+        extensions=_extensions(table, constraints=False),
+    )
+
+
+def _intermediate(table: Table, organization: str) -> IntermediatePlan:
+    with table:
+        return IntermediatePlan(
+            file=_stem(table, "file"),
+            subject=_subject(table, organization),
+            years=_years(table),
+            fixed=_fixed(table),
+            extensions=_extensions(table, constraints=True),
+        )
+
+
+def _cross(table: Table, organization: str) -> CrossPlan:
+    with table:
+        fingerprint = table.required("fingerprint", str).replace(":", "").lower()
+        if not _FINGERPRINT.fullmatch(fingerprint):
+            raise table.refuse("fingerprint", "the SHA-256 of the other root's certificate is wanted, 64 hex digits")
+        other = table.optional("organization", str)
+        return CrossPlan(
+            name=_stem(table, "name"),
+            subject=_subject(table, other if other is not None else organization),
+            fingerprint=fingerprint,
+            years=_years(table),
+            fixed=_fixed(table),
+            extensions=_extensions(table, constraints=True),
+        )
+
+
+def _rollover(table: Table, organization: str) -> RolloverPlan:
+    with table:
+        return RolloverPlan(name=_stem(table, "name"), root=_root(table, organization))
+
+
+def _rotation(table: Table) -> RotationPlan:
+    with table:
+        return RotationPlan(name=_stem(table, "name"), shares=_shares(table))
+
+
+def _shares(table: Table) -> SharesPlan:
+    given = table.tables("group")
+    if not given:
+        return SharesPlan(group_threshold=1, groups=(_group(table, "custodians"),))
+    groups = []
+    for each in given:
+        with each:
+            groups.append(_group(each, text(each, "name")))
+    group_threshold = table.required("group_threshold", int)
+    if not 1 <= group_threshold <= len(groups) <= _MOST_SHARES:
+        raise table.refuse("group_threshold", f"1 to {len(groups)} is possible here, of at most {_MOST_SHARES} groups")
+    holders = [name for group in groups for name in group.custodians]
+    for kind, found in (("group", [group.name for group in groups]), ("custodian", holders)):
+        if len(set(found)) != len(found):
+            raise table.refuse("group", f"a {kind} is named twice")
+    return SharesPlan(group_threshold=group_threshold, groups=tuple(groups))
+
+
+def _group(table: Table, name: str) -> GroupPlan:
+    custodians = table.texts("custodians")
+    threshold = table.required("threshold", int)
+    for number, custodian in enumerate(custodians):
+        if not custodian.strip() or names.printable(custodian) != custodian:
+            raise table.refuse(f"custodians[{number}]", "a visible name of at most 100 characters is wanted")
+    if len(set(custodians)) != len(custodians):
+        raise table.refuse("custodians", "a custodian is named twice")
+    alone = name != "custodians"
+    least = 1 if alone else _LEAST_THRESHOLD
+    if not least <= len(custodians) <= _MOST_SHARES:
+        raise table.refuse("custodians", f"{least} to {_MOST_SHARES} custodians are wanted")
+    if not least <= threshold <= len(custodians):
+        raise table.refuse("threshold", f"{least} to {len(custodians)} is possible here")
+    return GroupPlan(name=name, threshold=threshold, custodians=custodians)
+
+
+def _roles(top: Table) -> tuple[Roles, tuple[int, bool]]:
+    if top.optional("roles", dict) is None:
+        return Roles(), (0, True)
+    with top.table("roles") as table:
+        witnesses = table.texts("witnesses") if table.optional("witnesses", list) is not None else ()
+        for number, witness in enumerate(witnesses):
+            if not witness.strip() or names.printable(witness) != witness:
+                raise table.refuse(f"witnesses[{number}]", "a visible name is wanted")
+        roles = Roles(
+            administrator=text(table, "administrator"),
+            auditor=text(table, "auditor") if table.optional("auditor", str) is not None else "",
+            witnesses=witnesses,
+        )
+        least = table.optional("min_witnesses", int) or 0
+        may_hold = table.optional("administrator_holds_share", bool) or False
+        return roles, (least, may_hold)
+
+
+def _fixed(table: Table) -> Fixed:
+    serial = table.optional("serial", str)
+    begin = table.optional("not_before", str)
+    return Fixed(
+        serial=_value(table, "serial", parse_serial, serial) if serial is not None else None,
+        not_before=moment(table, "not_before") if begin is not None else None,
+    )
+
+
+def _extensions(table: Table, *, constraints: bool) -> CaExtensions:
+    def listed(key: str) -> tuple[str, ...]:
+        return table.texts(key) if table.optional(key, list) is not None else ()
+
+    def each(key: str, read: Callable[[str], _T]) -> tuple[_T, ...]:
+        return tuple(_value(table, f"{key}[{number}]", read, value) for number, value in enumerate(listed(key)))
+
+    def subtrees(key: str) -> tuple[x509.GeneralName, ...]:
+        return tuple(name for group in each(key, _one_subtree) for name in group)
+
+    return CaExtensions(
+        permitted=subtrees("permitted") if constraints else (),
+        excluded=subtrees("excluded") if constraints else (),
+        policies=each("policies", parse_oid),
+        crl_urls=each("crl_urls", parse_http_url),
+        issuer_urls=each("issuer_urls", parse_http_url),
+    )
+
+
+def _one_subtree(value: str) -> tuple[x509.GeneralName, ...]:
+    return parse_subtrees([value])
+
+
+def _value(table: Table, key: str, read: Callable[[str], _T], value: str) -> _T:
+    try:
+        return read(value)
+    except RequestRejected as refusal:
+        raise table.refuse(key, refusal.message, hint=refusal.hint) from None
+
+
+def _check_cas(root: RootPlan, intermediates: Iterable[IntermediatePlan]) -> None:
+    seen: list[IntermediatePlan] = []
+    for number, each in enumerate(intermediates):
+        where = f"intermediate[{number}]"
+        if each.years > root.years:
+            raise RequestRejected("plan.invalid", f"{where}.years: an intermediate cannot outlive its root")
+        if each.subject == root.subject:
+            raise RequestRejected("plan.invalid", f"{where}.common_name: it is the root's own name")
+        if any(each.file == other.file or each.subject == other.subject for other in seen):
+            raise RequestRejected("plan.invalid", f"{where}: file and common_name must be its own")
+        if each.fixed.serial is not None and each.fixed.serial in {
+            root.fixed.serial,
+            *(other.fixed.serial for other in seen),
+        }:
+            raise RequestRejected("plan.invalid", f"{where}.serial: it must be its own")
+        seen.append(each)
+
+
+def _subject(table: Table, organization: str) -> x509.Name:
+    try:
+        return names.subject(common=table.required("common_name", str), organization=organization)
+    except RequestRejected as refusal:
+        if refusal.code.startswith("plan."):
+            raise
+        raise table.refuse("common_name", refusal.message) from None
+
+
+def _stem(table: Table, key: str) -> str:
+    return name_of(table, key, _STEM, _RESERVED_STEMS)
+
+
+def _years(table: Table) -> int:
+    years = table.required("years", int)
+    if not 1 <= years <= _MOST_ROOT_YEARS:
+        raise table.refuse("years", f"1 to {_MOST_ROOT_YEARS} is possible")
+    return years

@@ -1,0 +1,208 @@
+"""The plan as types: what people agreed on. Only ``load`` makes them, so one in hand is valid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from cryptography import x509
+
+from shared import names
+from shared.ca_extensions import ALLOWED_ON_CA, CaExtensions
+from shared.errors import RequestRejected
+from shared.keys import KeyKind
+from shared.profile import Profile, intermediate_profile, root_profile
+
+
+class ActKind(StrEnum):
+    """What can be planned."""
+
+    ROOT = "root"
+    INTERMEDIATE = "intermediate"
+    CRL = "crl"
+    CROSS = "cross"
+    ROLLOVER = "rollover"
+    ROTATE = "rotate"
+    BACKUP = "backup"
+    RESTORE_TEST = "restore-test"
+    DESTROY = "destroy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedAct:
+    """One act of the day: its kind, and which one of its kind."""
+
+    kind: ActKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixed:
+    """What was fixed beforehand, so that anybody can compute what will be signed before the day."""
+
+    serial: int | None = None
+    not_before: datetime | None = None
+    """Aware UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootPlan:
+    """What the plan says of a root."""
+
+    subject: x509.Name
+    key: KeyKind
+    label: str
+    years: int
+    fixed: Fixed = Fixed()
+    extensions: CaExtensions = field(default_factory=CaExtensions)
+
+    def profile(self) -> Profile:
+        """Return the root profile with this validity as its limit."""
+        return root_profile(longest=timedelta(days=366 * self.years), allowed_extensions=ALLOWED_ON_CA)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntermediatePlan:
+    """What the plan says of one intermediate."""
+
+    file: str
+    subject: x509.Name
+    years: int
+    fixed: Fixed = Fixed()
+    extensions: CaExtensions = field(default_factory=CaExtensions)
+
+    def profile(self) -> Profile:
+        """Return the intermediate profile with this validity as its limit."""
+        return intermediate_profile(longest=timedelta(days=366 * self.years), allowed_extensions=ALLOWED_ON_CA)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRevocation:
+    """One intermediate on a planned list."""
+
+    file: str
+    """The planned intermediate's file stem."""
+    reason: str
+    """CRLReason by its name in RFC 5280 §5.3.1, for example ``superseded``."""
+    date: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrlPlan:
+    """A root CRL, or a calendar of them: ``count`` lists, each ``period`` after the one before."""
+
+    name: str
+    number: int
+    this_update: datetime
+    next_update: datetime
+    count: int = 1
+    period: timedelta = timedelta(0)
+    revoked: tuple[PlannedRevocation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossPlan:
+    """Another CA's root, to be certified by this one."""
+
+    name: str
+    subject: x509.Name
+    fingerprint: str
+    """SHA-256 of the other root's certificate, 64 hex digits: which one was agreed on."""
+    years: int
+    fixed: Fixed = Fixed()
+    extensions: CaExtensions = field(default_factory=CaExtensions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloverPlan:
+    """The next root: a new key in the same HSM, and the two certificates that lead from old to new and back."""
+
+    name: str
+    root: RootPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """One group of custodians, and how many of them count as their group."""
+
+    name: str
+    threshold: int
+    custodians: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharesPlan:
+    """Who holds a share: one group or several, and how many groups are a quorum."""
+
+    group_threshold: int
+    groups: tuple[GroupPlan, ...]
+
+    @property
+    def custodians(self) -> tuple[str, ...]:
+        """All custodians, group by group."""
+        return tuple(name for group in self.groups for name in group.custodians)
+
+    def describe(self) -> str:
+        """Say the rule in words."""
+        parts = [f"{group.threshold} of {len(group.custodians)} {group.name}" for group in self.groups]
+        if len(parts) == 1:
+            return parts[0]
+        return f"{self.group_threshold} of {len(parts)} groups ({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationPlan:
+    """New custodians for a new secret."""
+
+    name: str
+    shares: SharesPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """Who does what besides holding shares."""
+
+    administrator: str = ""
+    auditor: str = ""
+    witnesses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A validated plan."""
+
+    title: str
+    organization: str
+    roles: Roles
+    root: RootPlan
+    shares: SharesPlan
+    digest: bytes
+    """SHA-256 of the file's bytes."""
+    acts: tuple[PlannedAct, ...]
+    intermediates: tuple[IntermediatePlan, ...] = ()
+    crls: tuple[CrlPlan, ...] = ()
+    crosses: tuple[CrossPlan, ...] = ()
+    rollovers: tuple[RolloverPlan, ...] = ()
+    rotations: tuple[RotationPlan, ...] = ()
+    backup: bool = False
+    """Whether the root key may be wrapped out of the HSM. Off: the key is then not extractable at all."""
+
+    def intermediate_for(self, subject: x509.Name) -> IntermediatePlan:
+        """Return the planned intermediate of a subject.
+
+        Raises:
+            RequestRejected: ``plan.unplanned-intermediate``.
+        """
+        for planned in self.intermediates:
+            if planned.subject == subject:
+                return planned
+        known = "; ".join(names.format_name(planned.subject) for planned in self.intermediates) or "none"
+        raise RequestRejected(
+            "plan.unplanned-intermediate",
+            f"the plan has no intermediate {names.format_name(subject)}",
+            hint=f"planned: {known}",
+        )
