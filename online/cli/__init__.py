@@ -43,7 +43,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "federation": ("trust", "federation", "Fetch the roots of a CA and of those that it is federated with."),
     "health": ("trust", "health", "Ask a CA whether it is well; prints ok."),
     "version": ("trust", "version", "Ask a CA for its version."),
-    "provisioner": ("provisioner", "provisioner", "Look at the provisioners of a CA."),
+    "provisioner": ("provisioner", "provisioner", "Look at the provisioners of a CA, or manage a node's."),
     "policy": ("policy", "policy", "Ask a policy which rule decides, or test it."),
     "systemd": ("systemd", "systemd", "Print or install unit files: the node, renewals."),
 }
