@@ -142,6 +142,9 @@ ensure_environment() {
         find_softhsm >/dev/null || die "SoftHSM is not installed (Debian: softhsm2)"
         return
     fi
+    if [[ $kind == run && -f $venv/.dev ]]; then
+        kind=dev # an environment for development stays one, also when its lock has changed
+    fi
     python=$(find_python)
     exec 9<"$root"
     flock 9 # 1.

@@ -357,11 +357,11 @@ def test_serve_keeps_the_node_up_and_a_taken_port_names_its_step(tmp_path: Path)
         home = serving / "online"
         assert f"COLDROOT_HOME={home}" in said
         environment = _environment(tmp_path, COLDROOT_HOME=str(home))
+        health = [BIN / "online", "health"]
         deadline = time.monotonic() + 30
-        while (
-            subprocess.run([BIN / "online", "health"], env=environment, capture_output=True, check=False).returncode
-            and time.monotonic() < deadline
-        ):
+        while (up := subprocess.run(health, env=environment, capture_output=True, text=True, check=False)).returncode:
+            assert process.poll() is None, "the node ended by itself"
+            assert time.monotonic() < deadline, up.stderr
             time.sleep(0.1)
         # The printed commands work as printed.
         crt, key = tmp_path / "bar.crt", tmp_path / "bar.key"

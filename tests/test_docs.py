@@ -25,7 +25,7 @@ REQUIRED = [
     "docs/adr/README.md",
 ]  # fmt: skip
 
-MACHINE_PATHS = ("/work/", "/root/.", "/root/go", "/tmp/rt", "/opt/wheels", "/home/")
+MACHINE_PATHS = ("/work/", "/root/.", "/root/go", "/tmp/rt", "/opt/wheels")
 INDEX_HOSTS = ("pypi" + ".org", "pythonhosted" + ".org", "deb.debian" + ".org", "proxy.golang" + ".org")
 
 
