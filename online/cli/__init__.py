@@ -66,7 +66,8 @@ class LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the table."""
         del ctx
-        return list(_COMMANDS)
+        # Not list(…): the module of the command of that name becomes an attribute of this package once it is imported.
+        return [*_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; without the extra, return one that says what to install."""
