@@ -357,7 +357,7 @@ def test_serve_keeps_the_node_up_and_a_taken_port_names_its_step(tmp_path: Path)
         home = serving / "online"
         assert f"COLDROOT_HOME={home}" in said
         environment = _environment(tmp_path, COLDROOT_HOME=str(home))
-        health = [BIN / "online", "health"]
+        health: list[Path | str] = [BIN / "online", "health"]
         deadline = time.monotonic() + 30
         while (up := subprocess.run(health, env=environment, capture_output=True, text=True, check=False)).returncode:
             assert process.poll() is None, "the node ended by itself"
