@@ -192,7 +192,7 @@ def test_the_renewer_asks_first_and_renews_then() -> None:
     ]  # fmt: skip
     first, second = value(service, "Service", "ExecCondition")
     assert "exit 255" in first
-    assert second == f"{PROGRAM} certificate needs-renewal ${{CERT_LOCATION}}"
+    assert second == f"{PROGRAM} needs-renewal ${{CERT_LOCATION}}"
     assert value(service, "Service", "ExecStart") == [f"{PROGRAM} renew --force ${{CERT_LOCATION}} ${{KEY_LOCATION}}"]
     assert value(service, "Service", "Environment") == [
         "COLDROOT_HOME=/etc/coldroot CERT_LOCATION=/etc/step/certs/%i.crt KEY_LOCATION=/etc/step/certs/%i.key"
