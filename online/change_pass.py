@@ -83,8 +83,7 @@ def change_password(
     if out is None:
         before = source.stat()
         owner = (before.st_uid, before.st_gid)
-        own = owner == (os.geteuid(), os.getegid())
-        durable.replace(source, content, mode=stat.S_IMODE(before.st_mode), owner=None if own else owner)
+        durable.replace(source, content, mode=stat.S_IMODE(before.st_mode), owner=owner)
     else:
         with durable.Staging() as staging:
             staging.add(out, content, mode=durable.PRIVATE, overwrite=force)

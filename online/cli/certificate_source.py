@@ -19,7 +19,7 @@ from online.path_validation import check_host, validate_path
 from online.peer_chain import fetch_chain, parse_tls_address
 from online.trust_anchors import load_roots
 from shared import durable
-from shared.pem import LARGEST_OBJECT_BYTES, load_certificates
+from shared.pem import LARGEST_OBJECT_BYTES, MOST_CERTIFICATES, load_certificates
 
 Chain = tuple[x509.Certificate, ...]
 
@@ -46,7 +46,8 @@ class CertificateSource:
             PeerFailed: ``tls.*``.
         """
         if place == "-":
-            return load_certificates(sys.stdin.buffer.read(LARGEST_OBJECT_BYTES), what="input")
+            # One byte more than is accepted, so that too much is refused and not cut off.
+            return load_certificates(sys.stdin.buffer.read(LARGEST_OBJECT_BYTES * MOST_CERTIFICATES + 1), what="input")
         address = parse_tls_address(place)
         if address is None:
             return load_certificates(durable.read_file(Path(place)), what=f"file {place}")

@@ -176,7 +176,6 @@ def test_owner_and_mode_stay(directory: Path, mode: int, monkeypatch: pytest.Mon
     path = private(directory / "ca.key", encrypted())
     path.chmod(mode)
     given: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
     monkeypatch.setattr(os, "fchown", lambda _, user, group: given.append((user, group)))
     change_pass.change_password(str(path), old=answer(OLD), new=answer(NEW))
     assert given == [(path.stat().st_uid, path.stat().st_gid)]
@@ -201,7 +200,6 @@ def test_an_owner_that_cannot_be_kept_stops_it(directory: Path, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
     monkeypatch.setattr(os, "fchown", refuse)
     with pytest.raises(StoreFailed, match="Operation not permitted"):
         change_pass.change_password(str(path), old=answer(OLD), new=answer(NEW))
