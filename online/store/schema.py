@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-VERSION = 2
+VERSION = 3
 """Raised with every change of the tables. A database of another version is refused, never adapted in passing."""
 
 METADATA = sa.MetaData()
@@ -86,4 +86,26 @@ COMPROMISED_KEY = sa.Table(
     METADATA,
     sa.Column("key_digest", _DIGEST, primary_key=True),
     sqlite_with_rowid=False,
+)
+
+# The list that is served. The bytes stand last: whoever wants to know its number does not read them.
+CRL = sa.Table(
+    "crl",
+    METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("issuer", _DIGEST, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("this_update", sa.BigInteger, nullable=False),
+    sa.Column("next_update", sa.BigInteger, nullable=False),
+    sa.Column("revocations", sa.Integer, nullable=False),
+    sa.Column("der", sa.LargeBinary, nullable=False),
+)
+
+# One row: the newest number that was given out, whether or not a list came of it.
+CRL_NUMBER = sa.Table(
+    "crl_number",
+    METADATA,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("given_out", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("only = 1", name="ck_crl_number_only"),
 )

@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from online.config.settings import DatabaseSettings
 from online.store import operations
 from online.store.census import census_of, census_statement
+from online.store.crls import SqliteCrls
 from online.store.group import GroupCommit, Outcome
 from online.store.operations import Operation
 from online.store.protocol import Census, CertificateRow, Revocation, TokenUse
@@ -83,6 +84,8 @@ class SqliteStore:
             raise
         self._commits = GroupCommit[Operation](writer, seconds=seconds)
         self._path, self._connect, self._timed = path, connect, timed
+        self.crls = SqliteCrls(self._commits.submit, lambda: Database(path, connect, _prepare_reader))
+        """The revocation lists."""
 
     async def record_certificate(self, *, token: TokenUse | None, certificate: CertificateRow) -> None:
         """See ``Store.record_certificate``."""
@@ -120,6 +123,7 @@ class SqliteStore:
         try:
             await self._commits.close()
         finally:
+            self.crls.close()
             self._reader.close()
 
     async def _record(self, operation: Operation) -> None:
