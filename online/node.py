@@ -9,14 +9,22 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 
 from online.authority import Authority, AuthoritySettings
 from online.config import Config
 from online.hierarchy import Hierarchy, load_hierarchy
+from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
+from online.revocation import Revoker
 from online.store.sqlite import Timed, open_store
+from online.token_proof import verify_token
+from online.tokens import Audiences, VerifiedToken
+from shared import durable
 from shared.clock import Clock
+from shared.issue import Issuer
 from shared.keystore import SecretCallback, open_key
+from shared.pem import load_certificates
 
 
 @contextmanager
@@ -68,6 +76,42 @@ async def open_node(
             )
         finally:
             await store.close()
+
+
+@asynccontextmanager
+async def open_revoker(config: Config, *, clock: Clock) -> AsyncIterator[Revoker]:
+    """Open what revoking needs, beside a running node or without one, for the length of an ``async with`` block.
+
+    The issuing key stays where it is: whoever revokes in a hurry need not find its password or its HSM first.
+
+    Args:
+        config: of the node.
+        clock: wall clock.
+
+    Raises:
+        RequestRejected: ``file.*``, ``pem.*`` or ``key.*`` about the intermediate's certificate.
+        ColdrootError: what ``open_store`` raises.
+    """
+    registry = Registry(config.provisioners)
+    crt = load_certificates(durable.read_file(config.crt), what=str(config.crt))
+    issuers = (Issuer.from_certificate(crt[0]),)
+    store = open_store(config.db)
+
+    async def verify(operation: Operation, token: str, now: datetime) -> VerifiedToken:
+        return await verify_token(
+            operation,
+            token,
+            registry=registry,
+            audiences=Audiences.of(config.dns_names),
+            issuers=issuers,
+            store=store,
+            now=now,
+        )
+
+    try:
+        yield Revoker(registry=registry, verify=verify, issuers=issuers, store=store, clock=clock)
+    finally:
+        await store.close()
 
 
 def _secret_of(config: Config, secret: SecretCallback) -> SecretCallback:

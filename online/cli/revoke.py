@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
 from online.cli.options import FILE, SignerChoice, Where, signer_options, token_options, where_options
+from online.config import Config, load_config
 from online.enrol import read_token
+from online.https import Identity
+from online.node import open_revoker
 from online.provisioners.protocol import Operation
 from online.renewal import renew as renewing
+from online.trust import TokenHint, Trust
 from shared import terminal
+from shared.clock import SystemClock
 from shared.errors import RequestRejected
 from shared.keystore import open_key
 from shared.serials import parse_serial
@@ -33,17 +41,45 @@ _REASONS = {
 
 
 def parse_reason(text: str) -> int:
-    """Read ``--reasonCode``: a number, or a name of RFC 5280 in any case.
+    """Read ``--reasonCode``: a number, or a name of RFC 5280 in any case, its words apart or not.
 
     Raises:
         RequestRejected: ``revoke.reason``.
     """
-    code = int(text) if text.isascii() and text.isdigit() and len(text) < 3 else _REASONS.get(text.lower(), -1)  # noqa: PLR2004 (10 has two digits)
+    code = int(text) if text.isascii() and text.isdigit() and len(text) < 3 else _REASONS.get(_plain(text), -1)  # noqa: PLR2004 (10 has two digits)
     if code not in _REASONS.values():
         raise RequestRejected(
             "revoke.reason", f"{text[:40]!r} is not a reason for a revocation", hint=f"one of {', '.join(_REASONS)}"
         )
     return code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Revocation:
+    """A revocation with its proof, on its way to a CA or to the CA's own database."""
+
+    serial: int
+    reason_code: int
+    reason: str
+    token: str | None = field(default=None, repr=False)
+    identity: Identity | None = None
+
+    def send(self, trust: Trust) -> None:
+        """Ask a CA for it."""
+        trust.client().revoke(
+            self.serial, reason_code=self.reason_code, reason=self.reason, token=self.token, identity=self.identity
+        )
+
+    async def record(self, config: Config) -> None:
+        """Do it here, by the rules of the node."""
+        async with open_revoker(config, clock=SystemClock()) as revoker:
+            await revoker.revoke(
+                serial=self.serial,
+                token=self.token,
+                certificate=self.identity.chain[0] if self.identity is not None else None,
+                reason_code=self.reason_code,
+                reason=self.reason,
+            )
 
 
 @click.command()
@@ -53,6 +89,8 @@ def parse_reason(text: str) -> int:
 @click.option("--reason", default="", help="Why, in words, for the CA's record.")
 @click.option("--reasonCode", "reason_code", default="unspecified", help="Why, by name or number of RFC 5280.")
 @click.option("--key-password-file", type=FILE, help="Private file with the password of --key, or the PIN of its HSM.")
+@click.option("--offline", is_flag=True, help="Write to the CA's database here, without contact to a running node.")
+@click.option("--ca-config", type=FILE, help="The CA's ca.json, instead of the home's; implies --offline.")
 @token_options
 @signer_options
 @where_options
@@ -67,17 +105,22 @@ def revoke(
     reason: str,
     reason_code: str,
     key_password_file: Path | None,
+    offline: bool,
+    ca_config: Path | None,
 ) -> None:
     """Revoke a certificate: it is not renewed any more.
 
     It stays valid until it ends, which is soon for a short-lived one. Three ways: the certificate with its key, a
-    revocation token, or the SERIAL number (decimal, or hexadecimal after 0x) with the provisioner's password.
+    revocation token, or the SERIAL number (decimal, or hexadecimal after 0x) with the provisioner's password. Each of
+    them also works with --offline on the node's own machine: a running node obeys at once, and one that is stopped
+    finds the revocation when it starts.
 
     \b
     Examples:
       online revoke --cert foo.crt --key foo.key
       online revoke 59636004850364466675608080466579278406 --reasonCode superseded --reason 'moved to bar.local'
       online revoke --token TOKEN 59636004850364466675608080466579278406
+      online revoke --offline 59636004850364466675608080466579278406 --reasonCode keyCompromise
     """
     code = parse_reason(reason_code)
     number = parse_serial(serial) if serial is not None else None
@@ -85,23 +128,37 @@ def revoke(
         raise click.UsageError("give --cert and --key together")
     if cert_file is not None and token is not None:
         raise click.UsageError("give --cert and --key, or a token, not both")
+    config = load_config(ca_config or where.home.config) if offline or ca_config is not None else None
+    wanted = partial(_Revocation, reason_code=code, reason=reason)
+    hint: TokenHint | None = None
     if cert_file is not None and key_file is not None:
-        with open_key(key_file, terminal.secret_from(key_password_file)) as key:
-            identity = renewing.check_pair(renewing.load_chain(cert_file), key)
-            own = identity.chain[0].serial_number
-            if number not in {None, own}:
-                raise RequestRejected("revoke.other-serial", f"{cert_file} has another serial number than {number}")
-            where.trust().client().revoke(own, reason_code=code, reason=reason, identity=identity)
-            number = own
+        key = click.get_current_context().with_resource(open_key(key_file, terminal.secret_from(key_password_file)))
+        identity = renewing.check_pair(renewing.load_chain(cert_file), key)
+        own = identity.chain[0].serial_number
+        if number not in {None, own}:
+            raise RequestRejected("revoke.other-serial", f"{cert_file} has another serial number than {number}")
+        revocation = wanted(serial=own, identity=identity)
     elif token is not None:
         facts = read_token(token)
-        number = parse_serial(facts.subject) if number is None else number
-        where.trust(facts.hint).client().revoke(number, reason_code=code, reason=reason, token=token)
+        hint = facts.hint
+        revocation = wanted(serial=parse_serial(facts.subject) if number is None else number, token=token)
     elif number is not None:
-        trust = where.trust()
-        minter = signer.online(trust, Operation.REVOKE, where.home)
+        minter = (
+            signer.offline(config, Operation.REVOKE, where.home)
+            if config is not None
+            else signer.online(where.trust(), Operation.REVOKE, where.home)
+        )
         ticket = minter.revoke_token(number, now=datetime.now(UTC), rng=os.urandom)
-        trust.client().revoke(number, reason_code=code, reason=reason, token=ticket)
+        revocation = wanted(serial=number, token=ticket)
     else:
         raise click.UsageError("give the SERIAL number, or --cert and --key, or a token")
-    terminal.result(f"Certificate with Serial Number {number} has been revoked.")
+    if config is not None:
+        asyncio.run(revocation.record(config))
+    else:
+        revocation.send(where.trust(hint))
+    terminal.result(f"Certificate with Serial Number {revocation.serial} has been revoked.")
+
+
+def _plain(name: str) -> str:
+    """Return a reason's name without what people put between its words: Key Compromise, key-compromise."""
+    return name.lower().translate(str.maketrans("", "", " -_"))
