@@ -14,6 +14,7 @@ from typing import Protocol
 
 from online.claims import Claims, merge, parse_claims
 from online.config import unsupported
+from online.config.kms import merge_key, read_kms
 from online.config.settings import (
     DEFAULT_BACKDATE,
     DEFAULT_COMMON_NAME,
@@ -42,7 +43,7 @@ from shared.names import common_name, parse_sans, printable
 _DOCUMENT = frozenset(
     {
         "root", "federatedRoots", "crt", "key", "address", "dnsNames", "commonName",
-        "db", "tls", "logger", "metricsAddress", "authority", "password",
+        "db", "tls", "logger", "metricsAddress", "authority", "password", "kms",
     }
 )  # fmt: skip
 _AUTHORITY = frozenset(
@@ -114,7 +115,8 @@ def parse_config(data: bytes, *, path: Path) -> Config:
     backdate = authority.duration("backdate")
     if backdate is not None and backdate < timedelta(0):
         raise RequestRejected("config.malformed", "authority.backdate is negative")
-    password = top.text("password", default="") or None
+    kms = read_kms(top)
+    password = kms.pin or top.text("password", default="") or None
     if password is not None and len(password) > _LONGEST_PASSWORD:
         raise RequestRejected("config.malformed", f"password is longer than {_LONGEST_PASSWORD} characters")
     return Config(
@@ -123,7 +125,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         roots=_roots(top, home),
         federated_roots=tuple(home / each for each in top.texts("federatedRoots")),
         crt=home / top.text("crt"),
-        key=_key(top, home),
+        key=merge_key(_key(top, home), kms, home=home),
         address=_address(top, "address"),
         metrics_address=_metrics_address(top),
         dns_names=_dns_names(top),

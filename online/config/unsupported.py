@@ -12,7 +12,6 @@ _NO_ADMIN = "remove it: provisioners are managed in this file"
 DOCUMENT = {
     "crl": "remove it: the node publishes no revocation list; revoked certificates cannot be renewed",
     "insecureAddress": 'remove it or set it to "": the node serves HTTPS only',
-    "kms": "remove it, and write the whole pkcs11: URI (token, object, module-path) as the key",
     "monitoring": "remove it: the node reports to no monitoring service",
     "ssh": _NO_SSH,
     "templates": _NO_SSH,

@@ -63,7 +63,7 @@ def test_a_typing_error_is_named_with_what_was_meant(dotted: str, near: str) -> 
     [
         ("crl", {"enabled": True}),
         ("insecureAddress", ":8080"),
-        ("kms", {"type": "pkcs11", "uri": "pkcs11:token=ca"}),
+        ("kms", {"type": "awskms", "uri": "awskms:region=x"}),
         ("monitoring", {"type": "newrelic"}),
         ("ssh", {"hostKey": "/x"}),
         ("templates", {"ssh": {"user": [{"name": "x"}]}}),
