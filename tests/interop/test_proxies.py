@@ -83,6 +83,13 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def listens(port: int) -> bool:
+    """Tell whether anybody accepts connections on a port."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
+
+
 def nginx_command(directory: Path, text: str, port: int) -> list[str]:
     """Complete the example to a whole configuration; return how to run it."""
     (directory / "stream.conf").write_text(text.replace("listen 443;", f"listen 127.0.0.1:{port};"))
@@ -222,6 +229,9 @@ def test_a_dead_node_costs_no_request(tmp_path: Path, house: tuple[NodeHome, tup
             # All at once, as when the machine loses its power.
             for pid in (doomed.process.pid, *doomed.workers()):
                 os.kill(pid, signal.SIGKILL)
+            # What was on its way to it in that moment is lost with it; what comes afterwards must not be.
+            while listens(doomed.port):
+                time.sleep(0.02)
             assert {front.ask("GET", "/health")[0] for _ in range(20)} == {200}
     finally:
         doomed.process.kill()
