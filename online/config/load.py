@@ -6,7 +6,6 @@ dotted path; nothing is ignored in silence; a refused file has no effect.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Protocol
 
 from online.claims import Claims, merge, parse_claims
 from online.config import unsupported
+from online.config.address import parse_address
+from online.config.crl import parse_crl
 from online.config.kms import merge_key, read_kms
 from online.config.settings import (
     DEFAULT_BACKDATE,
@@ -43,14 +44,13 @@ from shared.names import common_name, parse_sans, printable
 _DOCUMENT = frozenset(
     {
         "root", "federatedRoots", "crt", "key", "address", "dnsNames", "commonName",
-        "db", "tls", "logger", "metricsAddress", "authority", "password", "kms",
+        "db", "tls", "logger", "metricsAddress", "authority", "password", "kms", "crl",
+        "insecureAddress",
     }
 )  # fmt: skip
 _AUTHORITY = frozenset(
     {"provisioners", "claims", "backdate", "policy", "template", "type", "deploymentType", "disableIssuedAtCheck"}
 )
-_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
-_HIGHEST_PORT = 65535
 _LONGEST_PASSWORD = 4096
 
 
@@ -119,6 +119,9 @@ def parse_config(data: bytes, *, path: Path) -> Config:
     password = kms.pin or top.text("password", default="") or None
     if password is not None and len(password) > _LONGEST_PASSWORD:
         raise RequestRejected("config.malformed", f"password is longer than {_LONGEST_PASSWORD} characters")
+    address = parse_address(top, "address")
+    dns_names = _dns_names(top)
+    crl, insecure_address = parse_crl(top, address=address, host=dns_names[0])
     return Config(
         path=path,
         home=home,
@@ -126,9 +129,10 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         federated_roots=tuple(home / each for each in top.texts("federatedRoots")),
         crt=home / top.text("crt"),
         key=merge_key(_key(top, home), kms, home=home),
-        address=_address(top, "address"),
+        address=address,
+        insecure_address=insecure_address,
         metrics_address=_metrics_address(top),
-        dns_names=_dns_names(top),
+        dns_names=dns_names,
         common_name=_common_name(top),
         db=_database(top, home),
         tls=_tls(top),
@@ -139,6 +143,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         policy=parse_policy(authority.raw("policy"), path="authority.policy"),
         subject_defaults=parse_subject_defaults(authority.raw("template"), path="authority.template"),
         provisioners=_provisioners(authority, claims, home),
+        crl=crl,
         password=password,
     )
 
@@ -188,18 +193,9 @@ def _key(top: Fields, home: Path) -> str:
 def _metrics_address(top: Fields) -> tuple[str, int] | None:
     if not top.text("metricsAddress", default=""):
         return None
-    host, port = _address(top, "metricsAddress")
+    host, port = parse_address(top, "metricsAddress")
     # Where step-ca listens on all interfaces: the numbers go out in plain HTTP, to whoever asks.
     return host or "127.0.0.1", port
-
-
-def _address(top: Fields, key: str) -> tuple[str, int]:
-    match = _ADDRESS.fullmatch(top.text(key))
-    if match is None or int(match["port"]) > _HIGHEST_PORT:
-        raise RequestRejected(
-            "config.malformed", f"{key} is not HOST:PORT", hint='write ":443", "127.0.0.1:9000" or "[::1]:9000"'
-        )
-    return match["host"].strip("[]"), int(match["port"])
 
 
 def _dns_names(top: Fields) -> tuple[str, ...]:

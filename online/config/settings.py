@@ -20,6 +20,7 @@ from online.templates import SubjectDefaults
 DEFAULT_BACKDATE = timedelta(minutes=1)
 DEFAULT_DNS_NAMES = ("localhost", "127.0.0.1", "::1")
 DEFAULT_COMMON_NAME = "Step Online CA"
+DEFAULT_CRL_CACHE = timedelta(hours=24)
 DEFAULT_TRACE_HEADER = "X-Smallstep-Id"
 
 # Go's names, which ca.json uses, with OpenSSL's; AEAD with forward secrecy only (RFC 9325 §4.2).
@@ -89,6 +90,29 @@ class LoggerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrlSettings:
+    """The ``crl`` block, when it is enabled."""
+
+    url: str
+    """Where the list can be fetched; it stands in the list's issuing distribution point."""
+    generate_on_revoke: bool = False
+    """Whether a revocation is answered only when the list that names it is published."""
+    cache_duration: timedelta = DEFAULT_CRL_CACHE
+    """From thisUpdate to nextUpdate."""
+    renew_period: timedelta = DEFAULT_CRL_CACHE * 2 / 3
+    """From one list to the next; shorter than ``cache_duration``, so that there is always a list in force."""
+
+    @property
+    def leaf_url(self) -> str:
+        """What leaves name as their distribution point; empty when they name none.
+
+        RFC 5280 §8 warns of lists that are fetched over TLS: their server's certificate would have to be looked up in
+        the very list. Clients that look up revocations do not fetch them from there.
+        """
+        return self.url if self.url.startswith("http://") else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A ca.json, read and checked."""
 
@@ -120,5 +144,9 @@ class Config:
     subject_defaults: SubjectDefaults
     """``authority.template``."""
     provisioners: tuple[Provisioner, ...]
+    crl: CrlSettings | None = None
+    """Revocation lists; none are made when not given."""
+    insecure_address: tuple[str, int] | None = None
+    """Where the revocation list is served in plain HTTP; only together with ``crl``."""
     password: str | None = field(repr=False)
     """The password of the intermediate key, when the file holds it."""

@@ -10,8 +10,6 @@ _NO_CAS = "remove it: the node signs with its own intermediate key, given by crt
 _NO_ADMIN = "remove it: provisioners are managed in this file"
 
 DOCUMENT = {
-    "crl": "remove it: the node publishes no revocation list; revoked certificates cannot be renewed",
-    "insecureAddress": 'remove it or set it to "": the node serves HTTPS only',
     "monitoring": "remove it: the node reports to no monitoring service",
     "ssh": _NO_SSH,
     "templates": _NO_SSH,

@@ -61,8 +61,6 @@ def test_a_typing_error_is_named_with_what_was_meant(dotted: str, near: str) -> 
 @pytest.mark.parametrize(
     ("dotted", "value"),
     [
-        ("crl", {"enabled": True}),
-        ("insecureAddress", ":8080"),
         ("kms", {"type": "awskms", "uri": "awskms:region=x"}),
         ("monitoring", {"type": "newrelic"}),
         ("ssh", {"hostKey": "/x"}),
