@@ -22,6 +22,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 REQUIRED = [
     "README.md", "LICENSE", "SECURITY.md", "CHANGELOG.md", "scripts/README.md",
     "docs/architecture.md", "docs/quickstart.md", "docs/trust.md", "docs/glossary.md", "docs/wire-divergences.md",
+    "docs/operations.md",
     "docs/adr/README.md",
 ]  # fmt: skip
 
