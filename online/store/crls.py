@@ -33,8 +33,8 @@ _Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedCrl:
-    """A list as it is served."""
+class CrlFacts:
+    """What is known of a published list, without its bytes."""
 
     number: int
     issuer: str
@@ -45,6 +45,12 @@ class PublishedCrl:
     next_update: datetime
     revocations: int
     """How many revocations there were, listed or not, when it was made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedCrl(CrlFacts):
+    """A list as it is served."""
+
     der: bytes = field(repr=False)
 
 
@@ -55,14 +61,6 @@ class Snapshot:
     entries: tuple[RevokedEntry, ...]
     revocations: int
     """How many revocations there are, those of certificates that ended included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where the numbers stand; 0 when there is none yet."""
-
-    published: int
-    given_out: int
 
 
 class CrlStore(Protocol):
@@ -107,8 +105,8 @@ class CrlStore(Protocol):
         """
         ...
 
-    async def standing(self) -> Standing:
-        """Return where the numbers stand; costs microseconds.
+    async def facts(self) -> CrlFacts | None:
+        """Return which list is served, if there is one; costs microseconds.
 
         Raises:
             StoreFailed: ``store.*``.
@@ -167,10 +165,9 @@ def publish(crl: PublishedCrl) -> Operation:
     return run
 
 
-_STANDING = sa.select(
-    sa.select(sa.func.max(CRL.c.number)).scalar_subquery(),
-    sa.select(sa.func.max(CRL_NUMBER.c.given_out)).scalar_subquery(),
-)
+_FACTS = (CRL.c.number, CRL.c.issuer, CRL.c.url, CRL.c.this_update, CRL.c.next_update, CRL.c.revocations)
+_NEWEST_FACTS = sa.select(*_FACTS).order_by(CRL.c.number.desc()).limit(1)
+_NEWEST = sa.select(*_FACTS, CRL.c.der).order_by(CRL.c.number.desc()).limit(1)
 _COUNT = sa.select(sa.func.count()).select_from(REVOCATION)
 _REVOKED = (
     sa.select(REVOCATION.c.serial, REVOCATION.c.revoked_at, REVOCATION.c.reason_code)
@@ -212,19 +209,19 @@ class SqliteCrls:
         """See ``CrlStore.newest``."""
         return await asyncio.to_thread(self._once, _newest)
 
-    async def standing(self) -> Standing:
-        """See ``CrlStore.standing``."""
+    async def facts(self) -> CrlFacts | None:
+        """See ``CrlStore.facts``."""
         with self._lock:
             if self._closed:
                 raise StoreFailed("store.closed", "the store is closed")
             try:
                 connection = self._looks.connection()
-                published, given_out = connection.execute(_STANDING).one()
+                row = connection.execute(_NEWEST_FACTS).mappings().first()
                 connection.rollback()
             except Exception as error:  # noqa: BLE001 (whatever a database throws, it is the database that failed)
                 self._looks.drop()
                 raise failure(error) from None
-        return Standing(published=published or 0, given_out=given_out or 0)
+        return None if row is None else CrlFacts(**_fields(row))
 
     async def revocations(self) -> int:
         """See ``CrlStore.revocations``."""
@@ -241,7 +238,7 @@ class SqliteCrls:
         database = self._make()
         try:
             return read(database.connection())
-        except Exception as error:  # noqa: BLE001 (as in standing)
+        except Exception as error:  # noqa: BLE001 (as in facts)
             raise failure(error) from None
         finally:
             database.drop()
@@ -261,18 +258,19 @@ def _snapshot(connection: sa.Connection, horizon: int) -> Snapshot:
 
 
 def _newest(connection: sa.Connection) -> PublishedCrl | None:
-    row: Any = connection.execute(sa.select(CRL).order_by(CRL.c.number.desc()).limit(1)).mappings().first()
-    if row is None:
-        return None
-    return PublishedCrl(
-        number=row["number"],
-        issuer=row["issuer"],
-        url=row["url"],
-        this_update=_moment(row["this_update"]),
-        next_update=_moment(row["next_update"]),
-        revocations=row["revocations"],
-        der=row["der"],
-    )
+    row = connection.execute(_NEWEST).mappings().first()
+    return None if row is None else PublishedCrl(**_fields(row), der=row["der"])
+
+
+def _fields(row: sa.RowMapping) -> dict[str, Any]:
+    return {
+        "number": row["number"],
+        "issuer": row["issuer"],
+        "url": row["url"],
+        "this_update": _moment(row["this_update"]),
+        "next_update": _moment(row["next_update"]),
+        "revocations": row["revocations"],
+    }
 
 
 def _moment(value: int) -> datetime:
