@@ -76,7 +76,7 @@ def test_the_wheel_is_complete(wheel: Path) -> None:
         names = set(archive.namelist())
     source = wheel.parents[1] / "source"
     for package in PACKAGES:
-        files = {path.relative_to(source).as_posix() for path in (source / package).rglob("*.py")}
+        files = {path.relative_to(source).as_posix() for path in (source / package).rglob("*") if path.is_file()}
         assert files <= names
         assert f"{package}/py.typed" in names, "type checkers would ignore the package"
     assert any(name.endswith("/LICENSE") for name in names)

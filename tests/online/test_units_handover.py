@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,12 @@ import pytest
 from fakes import node as nodes
 from fakes.node import NodeHome, make_home, running
 
+from online.config import load_config
 from online.listener import adopt
 from online.notify import Watchdog
-from shared.errors import RequestRejected
+from online.signals import Signals
+from online.trial import try_node
+from shared.errors import Fatal, RequestRejected
 
 ROOT = Path(__file__).resolve().parents[2]
 # Becomes a process that systemd started: the socket is number 3, and the variables name the process.
@@ -189,6 +193,64 @@ def test_a_node_tells_its_manager_all_its_life(
         until("READY=1")
         node.process.send_signal(signal.SIGTERM)
         until("STOPPING=1")
+
+
+_IMPATIENT = "import online.supervisor as s; s._LONGEST_SILENCE_SECONDS, s._BEAT_SECONDS = 1.0, 0.1\n"
+
+
+def test_a_worker_that_hangs_is_replaced(home: NodeHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this, a worker stuck in a call that never returns would keep its share of the clients for ever."""
+    monkeypatch.setattr(nodes, "_SERVE", _IMPATIENT + nodes._SERVE)
+    with running(home, workers=2) as node:
+        stuck = node.workers()[0]
+        os.kill(stuck, signal.SIGSTOP)
+        node.wait_for(f"worker {stuck} ended: serve.worker-hung")
+        deadline = time.monotonic() + 20
+        while len(node.workers()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert stuck not in node.workers()
+
+
+def test_a_trial_that_hangs_is_given_up(home: NodeHome) -> None:
+    """Without this, an HSM that hangs during a reload would keep the parent from its other duties for ever."""
+    looks: list[int] = []
+
+    def hang(prompt: str) -> bytes:
+        time.sleep(600)
+        return prompt.encode()
+
+    with Signals() as signals, pytest.raises(Fatal) as failure:
+        try_node(load_config(home.config), hang, signals, seconds=0.5, meanwhile=lambda: looks.append(1))
+    assert failure.value.code == "serve.slow-start"
+    assert looks
+
+
+def test_a_wrong_password_has_an_exit_status_of_its_own(home: NodeHome, tmp_path: Path) -> None:
+    """Without this, systemd would try a wrong PIN until the HSM locks itself."""
+    secret = tmp_path / "password"
+    secret.touch(mode=0o600)
+    for text, status in (("wrong", 77), ("", 1)):
+        secret.write_text(text)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from online.cli import cli; cli()",
+                "serve",
+                home.config,
+                "--password-file",
+                secret,
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == status, done.stderr
+        assert done.stderr.count("error: ") == 1
 
 
 # prctl(2): what MemoryDenyWriteExecute= asks of a kernel from 6.3 on; children and programs they run inherit it.
