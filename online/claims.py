@@ -15,7 +15,7 @@ from shared.durations import format_duration, parse_moment
 from shared.errors import PolicyDenied, RequestRejected
 
 _SSH = "remove it: the node issues X.509 certificates only"
-_UNSUPPORTED = {
+UNSUPPORTED_CLAIMS = {
     "enableSSHCA": "set it to false: the node issues X.509 certificates only",
     "minUserSSHCertDuration": _SSH,
     "maxUserSSHCertDuration": _SSH,
@@ -43,11 +43,11 @@ class StatedClaims:
         for field in fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                result[_WIRE_NAMES[field.name]] = format_duration(value) if isinstance(value, timedelta) else value
+                result[CLAIM_NAMES[field.name]] = format_duration(value) if isinstance(value, timedelta) else value
         return result
 
 
-_WIRE_NAMES = {
+CLAIM_NAMES = {
     "min_tls": "minTLSCertDuration",
     "max_tls": "maxTLSCertDuration",
     "default_tls": "defaultTLSCertDuration",
@@ -92,7 +92,7 @@ def parse_claims(value: Json, *, path: str) -> StatedClaims:
     """
     if value is None:
         return StatedClaims()
-    found = Fields(value, path=path, known=_WIRE_NAMES.values(), unsupported=_UNSUPPORTED)
+    found = Fields(value, path=path, known=CLAIM_NAMES.values(), unsupported=UNSUPPORTED_CLAIMS)
     return StatedClaims(
         min_tls=found.duration("minTLSCertDuration"),
         max_tls=found.duration("maxTLSCertDuration"),
@@ -169,7 +169,7 @@ def choose_validity(
         backdate: how far notBefore lies in the past by default, not negative.
         not_before: the caller's wish, aware UTC.
         not_after: the caller's wish, aware UTC.
-        within: begin and end of the credential, where it has them: of the certificate that signed an X5C token.
+        within: begin and end that the credential allows: those in a token, those of the certificate that signed it.
 
     Returns:
         notBefore and notAfter in whole seconds.

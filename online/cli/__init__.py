@@ -22,6 +22,8 @@ _EXTRA = frozenset({"aiohttp", "jwt", "prometheus_client", "sqlalchemy"})
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "init": ("establish", "init", "Make an issuing node and the request for its certificate."),
     "import": ("establish", "import_reply", "Install the certificates that the ceremony sent back."),
+    "import-step": ("import_step", "import_step", "Tell what of a step-ca installation comes along."),
+    "config": ("config", "config", "Look at a node's configuration, its ca.json."),
     "serve": ("serve", "serve", "Run the issuing node until it is told to stop."),
     "bootstrap": ("trust", "bootstrap", "Make this machine trust a CA, by the fingerprint of its root."),
     "token": ("token", "token", "Mint a one-time token."),

@@ -41,14 +41,14 @@ from shared import durable
 from shared.errors import RequestRejected, Unsupported
 from shared.names import common_name, parse_sans, printable
 
-_DOCUMENT = frozenset(
+DOCUMENT_KEYS = frozenset(
     {
         "root", "federatedRoots", "crt", "key", "address", "dnsNames", "commonName",
         "db", "tls", "logger", "metricsAddress", "authority", "password", "kms", "crl",
         "insecureAddress",
     }
 )  # fmt: skip
-_AUTHORITY = frozenset(
+AUTHORITY_KEYS = frozenset(
     {"provisioners", "claims", "backdate", "policy", "template", "type", "deploymentType", "disableIssuedAtCheck"}
 )
 _LONGEST_PASSWORD = 4096
@@ -58,7 +58,7 @@ class _Reader(Protocol):
     def __call__(self, value: Json, *, path: str, above: Claims, home: Path) -> Provisioner: ...
 
 
-_READERS: Mapping[str, _Reader] = {
+READERS: Mapping[str, _Reader] = {
     ProvisionerType.JWK.wire_name: parse_jwk_provisioner,
     ProvisionerType.X5C.wire_name: parse_x5c_provisioner,
     ProvisionerType.OIDC.wire_name: parse_oidc_provisioner,
@@ -99,11 +99,11 @@ def parse_config(data: bytes, *, path: Path) -> Config:
     """
     home = path.parent.parent if path.parent.name == "config" else path.parent
     document = parse_json(data, what="configuration", room="config")
-    top = Fields(document, path="", known=_DOCUMENT, unsupported=unsupported.DOCUMENT)
+    top = Fields(document, path="", known=DOCUMENT_KEYS, unsupported=unsupported.DOCUMENT)
     authority = Fields(
         top.raw("authority") if "authority" in top else {},
         path="authority",
-        known=_AUTHORITY,
+        known=AUTHORITY_KEYS,
         unsupported=unsupported.AUTHORITY,
     )
     _check_authority(authority)
@@ -306,19 +306,19 @@ def _provisioner(value: Json, path: str, claims: Claims, home: Path) -> Provisio
     if not isinstance(value, dict):
         raise wrong_type(path, "an object", value)
     kind = value.get("type")
-    reader = _READERS.get(kind.upper()) if isinstance(kind, str) else None
+    reader = READERS.get(kind.upper()) if isinstance(kind, str) else None
     if reader is not None:
         return reader(value, path=path, above=claims, home=home)
     if isinstance(kind, str) and kind.lower() in unsupported.PROVISIONER_TYPES:
         raise Unsupported(
             "config.unsupported-provisioner",
             f"{path}.type: provisioners of the type {kind} are not supported",
-            hint=f"remove the provisioner, or replace it by one of the types {', '.join(_READERS)}",
+            hint=f"remove the provisioner, or replace it by one of the types {', '.join(READERS)}",
         )
     if kind is None:
         raise RequestRejected("config.missing-key", f"{path}.type is missing")
     if not isinstance(kind, str):
         raise wrong_type(f"{path}.type", "text", kind)
     raise RequestRejected(
-        "config.malformed", f"{path}.type is not a known type of provisioner", hint=f"write {' or '.join(_READERS)}"
+        "config.malformed", f"{path}.type is not a known type of provisioner", hint=f"write {' or '.join(READERS)}"
     )

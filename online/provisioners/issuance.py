@@ -17,7 +17,7 @@ from shared import durable
 from shared.errors import RequestRejected
 
 KEYS = frozenset({"policy", "options"})
-_OPTIONS = {
+UNSUPPORTED_OPTIONS = {
     "ssh": "remove it: the node issues X.509 certificates only",
     "webhooks": "remove it: the node calls no webhooks",
     "wire": "remove it: the node does not speak Wire's protocol",
@@ -51,7 +51,7 @@ def parse_issuance(found: Fields, *, home: Path) -> IssuanceRules:
 def _template(found: Fields, home: Path) -> LeafTemplate:
     if "options" not in found:
         return DEFAULT_TEMPLATE
-    options = Fields(found.raw("options"), path=found.at("options"), known={"x509"}, unsupported=_OPTIONS)
+    options = Fields(found.raw("options"), path=found.at("options"), known={"x509"}, unsupported=UNSUPPORTED_OPTIONS)
     if "x509" not in options:
         return DEFAULT_TEMPLATE
     block = Fields(options.raw("x509"), path=options.at("x509"), known={"template", "templateFile", "templateData"})
