@@ -14,7 +14,8 @@ import zxingcpp
 from fakes.randomness import seeded
 from PIL import Image
 
-from ceremony.paper import SheetFacts, check_papers, check_printable, share_receipt, share_sheet
+from ceremony.document.page import check_printable
+from ceremony.paper import SheetFacts, check_papers, share_receipt, share_sheet
 from ceremony.secret import CeremonySecret
 from ceremony.shares import ShareSet, parse_share, split
 from shared.crossing.words import digest_words
