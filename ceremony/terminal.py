@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ceremony.script import StepName
 from ceremony.shares import EnteredShare, ShareCommitments, parse_share, read_words_file
 from shared import terminal
 from shared.crossing.words import digest_words
@@ -27,7 +28,7 @@ class People(Protocol):
     """What an act needs of the people in the room."""
 
     def step(self, title: str) -> None:
-        """Announce the next step."""
+        """Announce the next step, by its name."""
         ...
 
     def tell(self, text: str) -> None:
@@ -68,8 +69,10 @@ class _Narrator:
 
     def step(self, title: str) -> None:
         """Announce the next step."""
+        # The name of a step is also on the printed script: people find there where the program is.
         self._number += 1
-        terminal.say(terminal.paint(f"[{self._number}] {title}", "cyan", bold=True))
+        heading = f"[{title}] {title.heading}" if isinstance(title, StepName) else f"[{self._number}] {title}"
+        terminal.say(terminal.paint(heading, "cyan", bold=True))
 
     def tell(self, text: str) -> None:
         """Tell one fact of the present step."""

@@ -25,6 +25,7 @@ from ceremony.conduct.setting import Setting, check_host
 from ceremony.intermediate import SigningRequest, prepare_intermediate, read_request, reply_bundle
 from ceremony.plan import Plan
 from ceremony.records import Act, Kind, Mode, certificate_facts, opening
+from ceremony.script import StepName
 from ceremony.second_opinion import openssl_verifies
 from shared import durable
 from shared.crossing.bundle import Purpose, digest
@@ -74,7 +75,7 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
     root = directory.load_root()
     check_host(setting)
     # 2. Refused before anything is recorded: a mistake in the request leaves no trace.
-    people.step("The request is read")
+    people.step(StepName.REQUEST_READ)
     bundle, encoded = read_bundle(request_files, purpose=Purpose.INTERMEDIATE_REQUEST)
     request = read_request(plan, bundle, encoded)
     _refuse_second(setting, request, out)
@@ -88,7 +89,7 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
             del pin
             certificate = _sign(setting, journal, plan, request, root=root, token=token)
         # 6.
-        people.step("The reply is written")
+        people.step(StepName.REPLY_WRITTEN)
         reply = reply_bundle(request, certificate=certificate, root=root)
         durable.make_directory(out)
         with durable.Staging() as staging:
@@ -148,7 +149,7 @@ def _request_facts(request: SigningRequest) -> dict[str, str | list[str]]:
 def _unlock(setting: Setting, journal: Journal) -> tuple[str, bytes]:
     # 3.
     people, commitments = setting.people, journal.commitments()
-    people.step(f"{commitments.threshold} of {commitments.count} custodians unlock the HSM")
+    people.step(StepName.HSM_UNLOCKED)
     quorum = people.quorum(commitments)
     secret = shares.combine(quorum, commitments)
     serial = str(journal.find(Kind.TOKEN_INITIALISED)[-1].body["serial"])
@@ -167,7 +168,7 @@ def _sign(
         raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
     # 5.
     people, file = setting.people, f"{request.planned.file}.crt"
-    people.step("The intermediate is linted, signed and verified")
+    people.step(StepName.INTERMEDIATE_CERTIFICATE)
     serial = random_serial(token.random)
     prepared = prepare_intermediate(request, root=root, serial=serial, now=setting.clock.now())
     journal.append(Kind.CERTIFICATE_PREPARED, {"file": file, "tbs_sha256": prepared.tbs_digest})

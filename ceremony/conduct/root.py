@@ -34,6 +34,7 @@ from ceremony.conduct.setting import Setting, check_host
 from ceremony.plan import Plan
 from ceremony.records import Act, Kind, Mode, certificate_facts, key_facts
 from ceremony.root import prepare_root
+from ceremony.script import StepName
 from ceremony.second_opinion import openssl_verifies
 from ceremony.secret import SOURCE_BYTES, CeremonySecret, mix_secret
 from ceremony.shares import ShareSet
@@ -82,7 +83,7 @@ def create_root(
     paper.check_papers(title=plan.title, root_name=common_name_of(plan.root.subject), custodians=plan.shares.custodians)
     findings = check_host(setting)
     # 2.
-    people.step("The transcript opens")
+    people.step(StepName.TRANSCRIPT_OPENED)
     durable.make_directory(directory.path, private=True)
     if not directory.plan.exists() or durable.read_file(directory.plan) != plan_bytes:
         durable.write_new(directory.plan, plan_bytes)
@@ -100,7 +101,7 @@ def create_root(
         del user_pin
         _prove_recovery(setting, journal, plan, dealt, serial=serial, certificate=certificate)
     # 10.
-    people.step("The transcript closes")
+    people.step(StepName.TRANSCRIPT_CLOSED)
     people.tell("Witnesses copy the head's words by hand: they, not this machine, guard the record.")
     return RootMade(certificate=certificate, head=journal.head())
 
@@ -123,7 +124,7 @@ class _Dealing:
         """Mix, split, prove and write the sheets (steps 4 to 6)."""
         people = self._setting.people
         # 4.
-        people.step("The ceremony secret is mixed")
+        people.step(StepName.SECRET_MIXED)
         secret = mix_secret(self._setting.rng(SOURCE_BYTES), hsm_random, context=self._plan.digest)
         self._journal.append(Kind.ENTROPY_MIXED, {"sources": ["operating-system", "hsm"], "bytes_each": SOURCE_BYTES})
         people.tell("32 bytes from the operating system's and the HSM's generators")
@@ -136,17 +137,17 @@ class _Dealing:
         # 5.
         people, planned = self._setting.people, self._plan.shares
         count = len(planned.custodians)
-        people.step(f"The secret is split: {planned.describe()} recover it")
+        people.step(StepName.SHARES_SPLIT)
         dealt = shares.split(secret, threshold=planned.groups[0].threshold, count=count, rng=self._setting.rng)
         proven = shares.prove_every_quorum(dealt, secret)
         self._journal.append(Kind.SHARES_DEALT, dealt.commitments.to_json() | {"quorums_proven": proven})
-        people.tell(f"set {dealt.set_id}: all {proven} quorums recover the secret")
+        people.tell(f"set {dealt.set_id}: {planned.describe()}; all {proven} quorums recover the secret")
         return dealt
 
     def _write_sheets(self, dealt: ShareSet) -> None:
         # 6.
         people, directory, plan = self._setting.people, self._setting.directory, self._plan
-        people.step("One sheet a custodian is written")
+        people.step(StepName.SHEETS_WRITTEN)
         durable.make_directory(directory.sheets, private=True)
         for share, custodian in zip(dealt.shares, plan.shares.custodians, strict=True):
             facts = paper.SheetFacts(
@@ -178,7 +179,7 @@ class _Dealing:
 def _initialise(setting: Setting, journal: Journal, dealing: _Dealing) -> tuple[str, bytes]:
     # 3. The intent is on the disk before the HSM is touched: after a crash, people know what to look for.
     people = setting.people
-    people.step("The HSM is initialised under throw-away PINs")
+    people.step(StepName.HSM_INITIALISED)
     journal.append(Kind.HSM_INTENT, {"operation": "initialise-token", "label": setting.hsm.token_label})
     pins: list[hsm.Pins] = []
 
@@ -203,13 +204,13 @@ def _initialise(setting: Setting, journal: Journal, dealing: _Dealing) -> tuple[
 def _make_root(setting: Setting, journal: Journal, plan: Plan, serial: str, user_pin: bytes) -> x509.Certificate:
     # 7.
     people = setting.people
-    people.step("The root key is generated in the HSM")
+    people.step(StepName.ROOT_KEY)
     with hsm.open_token(setting.hsm, serial, user_pin) as token:
         journal.append(Kind.HSM_INTENT, {"operation": "generate-key", "label": plan.root.label})
         key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key)
         _record_key(setting, journal, token, key)
         # 8.
-        people.step("The root certificate is linted, signed and verified")
+        people.step(StepName.ROOT_CERTIFICATE)
         return _sign_root(setting, journal, plan, key, serial=random_serial(token.random))
 
 
@@ -245,11 +246,11 @@ def _prove_recovery(
 ) -> None:
     # 9.
     people, commitments = setting.people, dealt.commitments
-    people.step("Each custodian reads their sheet back")
+    people.step(StepName.SHEETS_READ_BACK)
     indexes = people.read_back(commitments, plan.shares.custodians)
     journal.append(Kind.SHARES_READ_BACK, {"indexes": list(indexes)})
     people.tell(f"shares {', '.join(map(str, indexes))} read back and recognised")
-    people.step(f"The HSM is unlocked anew, from {commitments.threshold} shares alone")
+    people.step(StepName.HSM_UNLOCKED_ANEW)
     quorum = people.quorum(commitments)
     recovered = shares.combine(quorum, commitments)
     with hsm.open_token(setting.hsm, serial, recovered.user_pin()) as token:

@@ -9,6 +9,7 @@ from ceremony import host
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.hsm import HsmSettings
 from ceremony.records import Mode
+from ceremony.script import StepName
 from ceremony.terminal import People
 from shared.clock import Clock
 from shared.errors import PolicyDenied
@@ -36,7 +37,7 @@ def check_host(setting: Setting) -> tuple[host.HostFinding, ...]:
         PolicyDenied: ``host.not-fit``.
     """
     people = setting.people
-    people.step("The host is checked")
+    people.step(StepName.HOST_CHECKED)
     host.harden_process()
     findings = host.check_host(clock=setting.clock)
     for finding in findings:
