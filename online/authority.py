@@ -147,8 +147,8 @@ class Authority:
             provisioner.claims,
             now=now,
             backdate=self._settings.backdate,
-            not_before=wish_before,
-            not_after=wish_after,
+            not_before=wish_before or verified.not_before,
+            not_after=wish_after or verified.not_after,
             within=verified.window(),
         )
         wanted = leaf.signed_leaf(

@@ -20,6 +20,7 @@ from online.jose import jws, x5c
 from online.provisioners.oidc import identity_uri
 from online.renewal.check import check_issued
 from online.strict_json import Json
+from online.tokens import CERTIFICATE_CLAIM
 from online.trust import TokenHint, Trust
 from shared import names
 from shared.errors import RequestRejected
@@ -37,6 +38,9 @@ class TokenFacts:
     hint: TokenHint
     is_identity: bool = False
     """An ID token of an OpenID Connect issuer: its holder, if an administrator, may ask for other names too."""
+    not_before: str = ""
+    """When the certificate shall begin, as ``POST /sign`` has it; empty when the token leaves it open."""
+    not_after: str = ""
 
 
 def read_token(token: str) -> TokenFacts:
@@ -54,8 +58,12 @@ def read_token(token: str) -> TokenFacts:
     if not isinstance(subject, str) or not subject:
         raise RequestRejected("token.subject", "the token names no subject")
     listed = tuple(each for each in sans if isinstance(each, str)) if isinstance(sans, list) else ()
+    times = claims.get(CERTIFICATE_CLAIM)
+    before, after = (times.get(each) if isinstance(times, dict) else "" for each in ("notBefore", "notAfter"))
     return TokenFacts(
         subject=subject,
+        not_before=before if isinstance(before, str) else "",
+        not_after=after if isinstance(after, str) else "",
         sans=listed or (subject,),
         hint=TokenHint(
             url=_origin(audience) if isinstance(audience, str) else None,
@@ -118,7 +126,8 @@ def certify(
     Args:
         trust: the CA.
         csr: the request.
-        token: for its names.
+        token: for its names. What it says of the certificate's times is asked for, where nothing else is: a CA that
+            does not know the claim would give its default.
         not_before: as ``Client.sign`` takes it.
         not_after: as ``Client.sign`` takes it.
         now: aware UTC.
@@ -129,7 +138,10 @@ def certify(
         PeerFailed: ``issued.other-key``, ``trust.chain`` or ``ca.*``.
     """
     key = csr_key(csr)
-    chain = trust.client().sign(csr, token, not_before=not_before, not_after=not_after)
+    facts = read_token(token)
+    chain = trust.client().sign(
+        csr, token, not_before=not_before or facts.not_before, not_after=not_after or facts.not_after
+    )
     check_issued(chain, key, trust.roots, now=now)
     return chain
 

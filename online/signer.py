@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from cryptography import x509
 
@@ -16,6 +17,7 @@ from online.client import Client
 from online.config import Config
 from online.jose import jwe
 from online.jose.jwk import PrivateJwk, parse_private_jwk
+from online.key_file import parse_key_file
 from online.provisioners.protocol import Operation, ProvisionerType
 from online.provisioners.x5c import PREFIX
 from online.tokens import Rng, audience, mint_revoke_token, mint_sign_token, offline_audience
@@ -60,6 +62,8 @@ class Minter:
         not_before: datetime | None = None,
         not_after: datetime | None = None,
         cnf: str | None = None,
+        cert_not_before: str = "",
+        cert_not_after: str = "",
     ) -> str:
         """Mint a token for one certificate; the arguments are those of ``online.tokens.mint_sign_token``."""
         return mint_sign_token(
@@ -75,6 +79,8 @@ class Minter:
             not_after=not_after,
             cnf=cnf,
             chain=self.signer.chain,
+            cert_not_before=cert_not_before,
+            cert_not_after=cert_not_after,
         )
 
     def revoke_token(
@@ -146,6 +152,76 @@ def offline_minter(
         signer=unlock_from_config(config, secrets, name=name, kid=kid),
         root_fingerprint=_root_of(config),
         audience=offline_audience(config.dns_names[0], operation),
+    )
+
+
+def load_own_key(path: Path, secret: SecretCallback) -> PrivateJwk:
+    """Read a provisioner's key from a private file of its own: a JWK, encrypted or not, or PEM.
+
+    Args:
+        path: the file.
+        secret: asked for the password, when the key is encrypted.
+
+    Raises:
+        RequestRejected: ``file.*``, ``key.*``, ``jwk.*`` or ``jwe.*``.
+        Unauthenticated: ``key.wrong-password`` or ``jwe.wrong-password``.
+    """
+    file = parse_key_file(durable.read_private(path), secret, what=f"file {path}")
+    return PrivateJwk.of(file.key) if file.jwk is None else parse_private_jwk(file.jwk, what=f"file {path}")
+
+
+def own_key_minter(trust: Trust, operation: Operation, key: PrivateJwk, *, name: str | None = None) -> Minter:
+    """Return a minter with a provisioner's key that lies here, and ask the CA at most for the provisioner's name.
+
+    Args:
+        trust: the CA.
+        operation: what the tokens are for.
+        key: the private key of a JWK provisioner.
+        name: of the provisioner; with it the CA is not asked for anything.
+
+    Raises:
+        NotFound: ``provisioner.unknown``.
+        PeerFailed: ``ca.*``.
+    """
+    if name is None:
+        known = [(each.name, each.kid) for each in trust.client().provisioners() if each.kind == "JWK"]
+        name = _owner(key, known)
+    return Minter(
+        signer=Signer(name=name, key=key),
+        root_fingerprint=fingerprint(trust.roots[0]),
+        audience=audience(str(trust.url), operation),
+    )
+
+
+def offline_own_key_minter(config: Config, operation: Operation, key: PrivateJwk, *, name: str | None = None) -> Minter:
+    """Return a minter with a provisioner's key that lies here, for a CA whose ca.json is here, too.
+
+    Args:
+        config: the ca.json.
+        operation: as for ``own_key_minter``.
+        key: as for ``own_key_minter``.
+        name: as for ``own_key_minter``.
+
+    Raises:
+        RequestRejected: ``token.no-root`` before ``online import``.
+        NotFound: ``provisioner.unknown``.
+    """
+    known = [(each.name, each.kid) for each in config.provisioners if each.type is ProvisionerType.JWK]
+    return Minter(
+        signer=Signer(name=name or _owner(key, known), key=key),
+        root_fingerprint=_root_of(config),
+        audience=offline_audience(config.dns_names[0], operation),
+    )
+
+
+def _owner(key: PrivateJwk, known: Iterable[tuple[str, str]]) -> str:
+    for name, kid in known:
+        if kid == key.kid:
+            return name
+    raise NotFound(
+        "provisioner.unknown",
+        f"no JWK provisioner of the CA has the key {printable(key.kid)}",
+        hint="give the key's own identifier with --kid, if it is not the thumbprint",
     )
 
 

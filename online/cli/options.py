@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import sys
@@ -14,16 +15,20 @@ import click
 
 from online.config import Config
 from online.home import Home, choose_home
+from online.jose.jwk import PrivateJwk
 from online.key_choice import choose_key
 from online.provisioners.protocol import Operation
 from online.signer import (
     Credential,
     Minter,
     Secrets,
+    load_own_key,
     offline_minter,
+    offline_own_key_minter,
     offline_x5c_minter,
     online_minter,
     online_x5c_minter,
+    own_key_minter,
 )
 from online.trust import TokenHint, Trust, resolve
 from shared import durable, terminal
@@ -90,6 +95,8 @@ class SignerChoice:
     """For an X5C provisioner: file of the certificate, with its issuers."""
     key: str | None = None
     """Its key: a path, or a ``pkcs11:`` URI."""
+    own_key: str | None = None
+    """The key of a JWK provisioner in a file of its own, or a ``pkcs11:`` URI."""
 
     def secrets(self, home: Home) -> Secrets:
         """Return where the password of a provisioner comes from: the file given, else the home's, else a person."""
@@ -103,25 +110,42 @@ class SignerChoice:
 
     def online(self, trust: Trust, operation: Operation, home: Home) -> Minter:
         """Return a minter for a CA that can be asked, and say whose key it uses."""
-        credential = self._credential()
+        credential = self.credential()
         if credential is not None:
             return _told(online_x5c_minter(trust, operation, credential, name=self.name))
+        own = self._own_key()
+        if own is not None:
+            return _told(own_key_minter(trust, operation, own, name=self.name))
         return _told(online_minter(trust, operation, self.secrets(home), name=self.name, kid=self.kid))
 
     def offline(self, config: Config, operation: Operation, home: Home) -> Minter:
         """Return a minter for a CA whose ca.json is here, and say whose key it uses."""
-        credential = self._credential()
+        credential = self.credential()
         if credential is not None:
             return _told(offline_x5c_minter(config, operation, credential, name=self.name))
+        own = self._own_key()
+        if own is not None:
+            return _told(offline_own_key_minter(config, operation, own, name=self.name))
         return _told(offline_minter(config, operation, self.secrets(home), name=self.name, kid=self.kid))
 
-    def _credential(self) -> Credential | None:
-        """Open the certificate's key until the command ends."""
+    def credential(self) -> Credential | None:
+        """Return the certificate, with its key open until the command ends; ``None`` when another key signs."""
         if self.certificate is None or self.key is None:
             return None
         chain = load_certificates(durable.read_file(self.certificate), what=f"file {self.certificate}")
         key = click.get_current_context().with_resource(open_key(self.key, terminal.secret_from(self.password_file)))
         return Credential(chain=chain, key=key)
+
+    def _own_key(self) -> PrivateJwk | None:
+        """Read the provisioner's key, or open it until the command ends."""
+        if self.own_key is None:
+            return None
+        secret = terminal.secret_from(self.password_file)
+        if self.own_key.lower().startswith("pkcs11:"):
+            found = PrivateJwk.of(click.get_current_context().with_resource(open_key(self.own_key, secret)))
+        else:
+            found = load_own_key(Path(self.own_key), secret)
+        return found if self.kid is None else dataclasses.replace(found, kid=self.kid)
 
 
 def signer_options(command: Callable[..., None]) -> Callable[..., None]:

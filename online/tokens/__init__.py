@@ -14,10 +14,12 @@ from online.tokens.minting import (
     mint_sign_token,
 )
 from online.tokens.verified import (
+    CERTIFICATE_CLAIM,
     LEEWAY,
     LONGEST_DELAY,
     LONGEST_LIFE,
     VerifiedToken,
+    check_confirmation,
     csr_confirmation,
     require_moment,
     require_text,
@@ -27,6 +29,7 @@ from online.tokens.verified import (
 )
 
 __all__ = [
+    "CERTIFICATE_CLAIM",
     "DEFAULT_LIFE",
     "LEEWAY",
     "LONGEST_DELAY",
@@ -38,6 +41,7 @@ __all__ = [
     "Rng",
     "VerifiedToken",
     "audience",
+    "check_confirmation",
     "csr_confirmation",
     "mint_renew_token",
     "mint_revoke_token",

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
+from online.claims import parse_validity
 from online.jose import jws, x5c
 from online.jose.jwk import PrivateJwk, thumbprint
 from online.strict_json import JsonObject
-from online.tokens.verified import CNF_MEMBER, LONGEST_DELAY, LONGEST_LIFE
+from online.tokens.verified import CERTIFICATE_CLAIM, CNF_MEMBER, LONGEST_DELAY, LONGEST_LIFE
 from shared.clock import whole_seconds
 from shared.durations import format_duration
 from shared.errors import RequestRejected
@@ -45,6 +46,8 @@ def mint_sign_token(
     cnf: str | None = None,
     user: JsonObject | None = None,
     chain: Sequence[x509.Certificate] = (),
+    cert_not_before: str = "",
+    cert_not_after: str = "",
 ) -> str:
     """Mint a token for one certificate.
 
@@ -62,16 +65,22 @@ def mint_sign_token(
         cnf: binds the token to one CSR, see ``csr_confirmation``.
         user: free data for templates.
         chain: for an X5C provisioner, the certificate of ``signer`` and its issuers; the root may be left out.
+        cert_not_before: the earliest begin of the certificate: RFC 3339, or a duration from when it is issued.
+        cert_not_after: its latest end, likewise, or from its begin when that is given.
 
     Raises:
-        RequestRejected: ``token.lifetime``, ``token.subject``, ``key.mismatch`` or ``name.*``.
+        RequestRejected: ``token.lifetime``, ``token.subject``, ``key.mismatch``, ``time.malformed`` or ``name.*``.
     """
     if not subject:
         raise RequestRejected("token.subject", "a token needs a subject")
     names = list(sans) or [subject]
     # The CA checks again; here a typing error is told before the token is carried anywhere.
     parse_sans(names)
+    parse_validity(not_before=cert_not_before, not_after=cert_not_after, now=now)
     extra: JsonObject = {"sans": [*names], "sha": root_fingerprint}
+    if cert_not_before or cert_not_after:
+        times = {"notBefore": cert_not_before, "notAfter": cert_not_after}
+        extra[CERTIFICATE_CLAIM] = {name: each for name, each in times.items() if each}
     if cnf is not None:
         extra["cnf"] = {CNF_MEMBER: cnf}
     if user is not None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from online.claims import parse_validity
 from online.jose import b64
 from online.provisioners.protocol import Operation, Provisioner
 from online.strict_json import Json
@@ -38,6 +40,10 @@ _LONGEST_JTI = 1024
 # The end of the year 9999, the last that X.509 and Python can write.
 _LAST_NUMERIC_DATE = 253_402_300_799
 CNF_MEMBER = "x5rt#S256"
+CERTIFICATE_CLAIM = "cert"
+"""A claim of ours: an object with ``notBefore`` and ``notAfter`` as ``POST /sign`` has them."""
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +68,18 @@ class VerifiedToken:
     """What a request may also give as its common name. It never enters a certificate."""
     unbound: bool = False
     """Its holder is an administrator (OIDC): the request, not the token, says which names or which serial."""
+    not_before: datetime | None = None
+    """The earliest begin of the certificate, and its begin where the request wishes none; aware UTC."""
+    not_after: datetime | None = None
+    """The latest end of the certificate, and its end where the request wishes none; aware UTC."""
 
-    def window(self) -> tuple[datetime, datetime] | None:
-        """Return the begin and end that what is issued must keep within, if the credential sets any."""
-        if self.credential is None:
-            return None
-        return self.credential.not_valid_before_utc, self.credential.not_valid_after_utc
+    def window(self) -> tuple[datetime, datetime]:
+        """Return the begin and end that what is issued must keep within: the token's, and the credential's."""
+        begin, end = self.not_before or _EARLIEST, self.not_after or _LATEST
+        if self.credential is not None:
+            begin = max(begin, self.credential.not_valid_before_utc)
+            end = min(end, self.credential.not_valid_after_utc)
+        return begin, end
 
 
 def require_times(claims: Mapping[str, Json], *, now: datetime) -> datetime:
@@ -133,7 +145,7 @@ def verified_token(
     2. The times hold.
     3. There is a subject and an ID to record; the ID is scoped to the provisioner.
     4. No SSH or registration-authority options: they belong to operations that the node does not have.
-    5. Names and the binding to one CSR are well-formed.
+    5. Names, the certificate's times and the binding to one CSR are well-formed.
 
     Args:
         claims: what ``jws.verify`` returned.
@@ -160,6 +172,7 @@ def verified_token(
         raise Unauthenticated("token.claims", "the token carries options of an operation that is not offered")
     # 5
     sans = _names(claims, subject) if operation is Operation.SIGN else ()
+    not_before, not_after = _certificate_times(claims, now) if operation is Operation.SIGN else (None, None)
     return VerifiedToken(
         provisioner=provisioner,
         operation=operation,
@@ -169,6 +182,8 @@ def verified_token(
         expires=expires,
         cnf=_confirmation(claims),
         credential=credential,
+        not_before=not_before,
+        not_after=not_after,
     )
 
 
@@ -184,6 +199,22 @@ def use_digest(provisioner_id: str, identifier: str) -> str:
 def csr_confirmation(csr: x509.CertificateSigningRequest) -> str:
     """Return the ``cnf`` value that binds a token to one CSR: SHA-256 of its DER in base64url."""
     return b64.encode(hashlib.sha256(csr.public_bytes(Encoding.DER)).digest())
+
+
+def check_confirmation(text: str) -> str:
+    """Check a ``cnf`` value, as ``csr_confirmation`` returns it, and return it.
+
+    Raises:
+        RequestRejected: ``token.confirmation``.
+    """
+    with suppress(RequestRejected):
+        if len(b64.decode(text, what="digest")) == hashlib.sha256().digest_size:
+            return text
+    raise RequestRejected(
+        "token.confirmation",
+        "the confirmation is not a SHA-256 digest in base64url, 43 characters long",
+        hint="give the CSR itself with --cnf-file",
+    )
 
 
 def require_moment(claims: Mapping[str, Json], name: str) -> datetime:
@@ -220,15 +251,26 @@ def _names(claims: Mapping[str, Json], subject: str) -> tuple[str, ...]:
     return names or (subject,)
 
 
+def _certificate_times(claims: Mapping[str, Json], now: datetime) -> tuple[datetime | None, datetime | None]:
+    value = claims.get(CERTIFICATE_CLAIM, {})
+    texts = value if isinstance(value, dict) and set(value) <= {"notBefore", "notAfter"} else {"": None}
+    if all(isinstance(each, str) for each in texts.values()):
+        with suppress(RequestRejected):
+            return parse_validity(
+                not_before=str(texts.get("notBefore", "")), not_after=str(texts.get("notAfter", "")), now=now
+            )
+    raise Unauthenticated(
+        "token.claims", f"the token's claim {CERTIFICATE_CLAIM} does not hold the times of a certificate"
+    )
+
+
 def _confirmation(claims: Mapping[str, Json]) -> str | None:
     if "cnf" not in claims:
         return None
     value = claims["cnf"]
     bound = value.get(CNF_MEMBER) if isinstance(value, dict) and set(value) == {CNF_MEMBER} else None
-    try:
-        # A binding that is not understood must not turn the token into one for any bearer.
-        if isinstance(bound, str) and len(b64.decode(bound, what="token's cnf")) == hashlib.sha256().digest_size:
-            return bound
-    except RequestRejected:
-        pass
+    # A binding that is not understood must not turn the token into one for any bearer.
+    with suppress(RequestRejected):
+        if isinstance(bound, str):
+            return check_confirmation(bound)
     raise Unauthenticated("token.claims", "the token is bound to a proof that is not understood")
