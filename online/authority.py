@@ -22,6 +22,7 @@ from cryptography import x509
 from online import csr as requests
 from online import issued, leaf
 from online.claims import choose_validity, parse_validity
+from online.crl_serving import PublishedCrls
 from online.hierarchy import Chain, Hierarchy
 from online.metrics.attempt import vouched_by
 from online.policy import Policy
@@ -71,6 +72,8 @@ class AuthoritySettings:
     policy: Policy = field(default_factory=lambda: Policy(path="authority.policy.x509"))
     """Holds for every provisioner, at renewal too; the node's own leaf is not under it."""
     subject_defaults: SubjectDefaults = NO_DEFAULTS
+    crl_url: str = ""
+    """What leaves name as the place of their revocation list; empty for none."""
 
 
 class Authority:
@@ -85,6 +88,7 @@ class Authority:
         store: Store,
         clock: Clock,
         rng: Callable[[int], bytes],
+        crls: PublishedCrls | None = None,
     ) -> None:
         """Take a hierarchy into service.
 
@@ -95,6 +99,7 @@ class Authority:
             store: where use and issuance are recorded.
             clock: wall clock.
             rng: cryptographic randomness, such as ``os.urandom``.
+            crls: the revocation lists that the node publishes, if it does.
 
         Raises:
             RequestRejected: ``name.*`` for a name of the node that could not stand in a certificate.
@@ -104,6 +109,8 @@ class Authority:
         """The certificates that the node publishes."""
         self.registry = registry
         """The provisioners that the node publishes."""
+        self.crls = crls
+        """The revocation lists that the node publishes; ``None`` when it publishes none."""
         self._issuer = hierarchy.issuer
         self._settings = settings
         self._audiences = Audiences.of(settings.dns_names)
@@ -254,6 +261,8 @@ class Authority:
             reason_code=reason_code,
             reason=reason,
         )
+        if self.crls is not None:
+            await self.crls.after_revocation()
 
     async def own_leaf(self, public_key: PublicKey) -> Chain:
         """Issue the node's own TLS leaf.
@@ -274,6 +283,7 @@ class Authority:
             backdate=self._settings.backdate,
             serial=self._serial(),
             issuer=self._issuer,
+            crl_url=self._settings.crl_url,
         )
         return await self._issue(wanted, kind=CertificateKind.OWN, provisioner=None, token=None, parent=None)
 
@@ -390,7 +400,10 @@ class Authority:
     def _house(self) -> leaf.HouseRules:
         settings = self._settings
         return leaf.HouseRules(
-            backdate=settings.backdate, policy=settings.policy, subject_defaults=settings.subject_defaults
+            backdate=settings.backdate,
+            policy=settings.policy,
+            subject_defaults=settings.subject_defaults,
+            crl_url=settings.crl_url,
         )
 
     def _now(self) -> datetime:

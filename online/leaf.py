@@ -51,6 +51,8 @@ class HouseRules:
     """How far notBefore lies in the past, and so how much longer than the claims' longest a validity may be."""
     policy: Policy
     subject_defaults: SubjectDefaults
+    crl_url: str = ""
+    """Where the list of revoked leaves is to be had; named in each leaf whose template does not name another place."""
 
 
 def signed_leaf(
@@ -89,9 +91,10 @@ def signed_leaf(
     enforce((house.policy, provisioner.rules.policy), wanted)
     not_before, not_after = within_issuer(*validity, issuer)
     claims = provisioner.claims
+    extensions = (*filled.extensions, *_distribution_point(house.crl_url, filled.extensions))
     profile = leaf_profile(
         longest=claims.max_tls + house.backdate,
-        allowed_extensions=_STEP_ONLY | {extension.oid for extension in filled.extensions},
+        allowed_extensions=_STEP_ONLY | {extension.oid for extension in extensions},
     )
     step_extension = () if claims.disable_smallstep_extensions else (_step_extension(provisioner),)
     return Leaf(
@@ -103,7 +106,7 @@ def signed_leaf(
             not_before=not_before,
             not_after=not_after,
             sans=filled.sans,
-            extra=(*filled.extensions, *step_extension),
+            extra=(*extensions, *step_extension),
         ),
     )
 
@@ -119,6 +122,9 @@ def renewed_leaf(
     issuer: Issuer,
 ) -> Leaf:
     """Decide on the successor of a leaf: the same subject and extensions, the same length of life or today's longest.
+
+    Where its list is to be had is said as for a new leaf of today: an address that does not hold any more would be
+    handed on for ever.
 
     Args:
         old: a leaf that was proved to be ours.
@@ -144,15 +150,17 @@ def renewed_leaf(
         # from a moment before the issuer, the successor would end before its predecessor.
         start = max(start, issuer.certificate.not_valid_before_utc)
     not_before, not_after = within_issuer(start, start + min(lifetime(old), longest), issuer)
+    shape = rules.template.shape(kind_of(public_key))
+    extra = _distribution_point(house.crl_url, shape.extensions)
     profile = leaf_profile(
         longest=longest,
         # They were signed by this CA once; whether they may be critical the lint decides anew.
-        allowed_extensions=_STEP_ONLY | {extension.oid for extension in old.extensions},
+        allowed_extensions=_STEP_ONLY | {extension.oid for extension in (*old.extensions, *extra)},
     )
     return Leaf(
         profile=replace(
             profile,
-            purposes=rules.template.shape(kind_of(public_key)).purposes,
+            purposes=shape.purposes,
             extended_key_usage=_usages(old, _TLS_USAGES | rules.template.extended_key_usages()),
         ),
         request=IssuanceRequest(
@@ -161,6 +169,7 @@ def renewed_leaf(
             serial=serial,
             not_before=not_before,
             not_after=not_after,
+            extra=extra,
             renewed_from=old,
         ),
     )
@@ -175,6 +184,7 @@ def own_leaf(
     backdate: timedelta,
     serial: int,
     issuer: Issuer,
+    crl_url: str = "",
 ) -> Leaf:
     """Decide on the node's own TLS leaf: 24 hours, for its DNS names.
 
@@ -187,6 +197,7 @@ def own_leaf(
         backdate: how far notBefore lies in the past.
         serial: fresh.
         issuer: who will sign.
+        crl_url: where the list of revoked leaves is to be had, if anywhere.
 
     Raises:
         PolicyDenied: ``validity.outside-issuer``.
@@ -195,8 +206,11 @@ def own_leaf(
     not_before, not_after = within_issuer(start, whole_seconds(now) + _OWN_LIFETIME, issuer)
     candidates = (configured_name, *sans.texts())
     fitting = [name for name in candidates if _is_among(name, sans) and len(name) <= _LONGEST_COMMON_NAME]
+    extra = _distribution_point(crl_url, ())
     return Leaf(
-        profile=leaf_profile(longest=_OWN_LIFETIME + backdate),
+        profile=leaf_profile(
+            longest=_OWN_LIFETIME + backdate, allowed_extensions=frozenset(extension.oid for extension in extra)
+        ),
         request=IssuanceRequest(
             subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name(fitting[0]))] if fitting else []),
             public_key=public_key,
@@ -204,6 +218,7 @@ def own_leaf(
             not_before=not_before,
             not_after=not_after,
             sans=sans,
+            extra=extra,
         ),
     )
 
@@ -221,6 +236,17 @@ def within_issuer(not_before: datetime, not_after: datetime, issuer: Issuer) -> 
     if end <= begin:
         raise PolicyDenied("validity.outside-issuer", "the intermediate certificate is not valid at the time asked for")
     return begin, end
+
+
+def _distribution_point(
+    url: str, others: tuple[x509.Extension[x509.ExtensionType], ...]
+) -> tuple[x509.Extension[x509.ExtensionType], ...]:
+    """Return the extension that names the list (RFC 5280 §4.2.1.13); none when it is named already, or nowhere."""
+    if not url or any(isinstance(each.value, x509.CRLDistributionPoints) for each in others):
+        return ()
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+    value: x509.ExtensionType = x509.CRLDistributionPoints([point])
+    return (x509.Extension(value.oid, False, value),)
 
 
 def _step_extension(provisioner: Provisioner) -> x509.Extension[x509.ExtensionType]:

@@ -7,12 +7,13 @@ store's writer nor an HSM session survives a fork.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 from online.authority import Authority, AuthoritySettings
 from online.config import Config
+from online.crl_serving import PublishedCrls
 from online.hierarchy import Hierarchy, load_hierarchy
 from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
@@ -42,9 +43,18 @@ def open_hierarchy(config: Config, secret: SecretCallback) -> Iterator[Hierarchy
         yield load_hierarchy(key, crt=config.crt, roots=config.roots, federated_roots=config.federated_roots)
 
 
+def nobody_hears() -> None:
+    """Ring where nobody builds revocation lists, or wants them at once."""
+
+
 @asynccontextmanager
 async def open_node(
-    config: Config, secret: SecretCallback, *, clock: Clock, timed: Timed | None = None
+    config: Config,
+    secret: SecretCallback,
+    *,
+    clock: Clock,
+    timed: Timed | None = None,
+    ring: Callable[[], None] = nobody_hears,
 ) -> AsyncIterator[Authority]:
     """Open everything that issuing needs, for the length of an ``async with`` block.
 
@@ -53,6 +63,7 @@ async def open_node(
         secret: as for ``open_hierarchy``.
         clock: wall clock.
         timed: told of each record in the store.
+        ring: wakes who builds revocation lists.
 
     Raises:
         ColdrootError: as ``open_hierarchy``, and what ``open_store`` and ``Authority`` raise.
@@ -69,10 +80,14 @@ async def open_node(
                     backdate=config.backdate,
                     policy=config.policy,
                     subject_defaults=config.subject_defaults,
+                    crl_url=config.crl.leaf_url if config.crl is not None else "",
                 ),
                 store=store,
                 clock=clock,
                 rng=os.urandom,
+                crls=PublishedCrls(store=store.crls, settings=config.crl, clock=clock, ring=ring)
+                if config.crl is not None
+                else None,
             )
         finally:
             await store.close()

@@ -30,7 +30,7 @@ from online.config import Config
 from online.edge import Edge, Limits
 from online.metrics.endpoint import Metering, publish
 from online.metrics.meter import ISSUER_END, OWN_END, Meter
-from online.node import open_node
+from online.node import nobody_hears, open_node
 from online.tls import OwnLeaf, make_own_leaf, server_context
 from shared.clock import Clock, rfc3339
 from shared.errors import ColdrootError
@@ -44,6 +44,9 @@ _SHUTDOWN_SECONDS = 2.0
 _LOOK_SECONDS = 30.0
 _FORGET_EVERY = timedelta(hours=1)
 _MOST_FILES = 65536
+# Whoever may reach the plain address need not be known to the CA, and sends nothing but a path.
+_PLAIN_ENDPOINTS = frozenset({"/crl", "/health"})
+_PLAIN_LIMITS = Limits(body=1 << 10, header=8 << 10, headers=32, idle=5.0, receive=5.0, connections=1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class Server:
         limits: Limits | None = None,
         pace: Pace | None = None,
         meter: Meter | None = None,
+        plain: socket.socket | None = None,
     ) -> None:
         """Prepare to serve. Call it inside the running event loop.
 
@@ -84,6 +88,7 @@ class Server:
             limits: of the HTTP side.
             pace: of the worker's own tasks.
             meter: counts what happens.
+            plain: a second one, for plain HTTP; the revocation list and the health are served there, nothing else.
         """
         self._authority = authority
         self._config = config
@@ -96,7 +101,11 @@ class Server:
         self._meter.gauge(ISSUER_END, authority.hierarchy.chain[0].not_valid_after_utc.timestamp())
         api = Api(service, trace_header=config.logger.trace_header, meter=self._meter)
         self._edge = Edge(api, log, limits=limits, meter=self._meter)
+        self._plain = plain
+        plain_api = Api(service, trace_header=config.logger.trace_header, meter=self._meter, only=_PLAIN_ENDPOINTS)
+        self._plain_edge = Edge(plain_api, log, limits=limits or _PLAIN_LIMITS, meter=self._meter)
         self._accepting: _Accepting | None = None
+        self._accepting_plain: _Accepting | None = None
         self._forget_at = clock.now()
 
     async def serve(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -116,6 +125,8 @@ class Server:
         # 1.
         leaf = await make_own_leaf(self._authority)
         await self._accept_with(leaf)
+        if self._plain is not None:
+            self._accepting_plain = await _Accepting.start(self._plain.dup(), self._plain_edge)
         try:
             ready()
             # 2.
@@ -123,9 +134,10 @@ class Server:
                 leaf = await self._look(leaf)
         finally:
             # 3.
-            if self._accepting is not None:
-                await self._accepting.stop()
-            await self._edge.drain(self._pace.drain)
+            for accepting in (self._accepting, self._accepting_plain):
+                if accepting is not None:
+                    await accepting.stop()
+            await asyncio.gather(self._edge.drain(self._pace.drain), self._plain_edge.drain(self._pace.drain))
 
     async def _look(self, leaf: OwnLeaf) -> OwnLeaf:
         now = self._clock.now()
@@ -165,15 +177,16 @@ class _Accepting:
         self._server = server
 
     @classmethod
-    async def start(cls, duplicate: socket.socket, edge: Edge, context: ssl.SSLContext) -> _Accepting:
-        """Begin to accept; the duplicate is the server's from now on."""
+    async def start(cls, duplicate: socket.socket, edge: Edge, context: ssl.SSLContext | None = None) -> _Accepting:
+        """Begin to accept, with TLS or without; the duplicate is the server's from now on."""
+        timeouts = (None, None) if context is None else (_HANDSHAKE_SECONDS, _SHUTDOWN_SECONDS)
         try:
             server = await asyncio.get_running_loop().create_server(
                 edge,
                 sock=duplicate,
                 ssl=context,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+                ssl_handshake_timeout=timeouts[0],
+                ssl_shutdown_timeout=timeouts[1],
             )
         except BaseException:
             duplicate.close()
@@ -201,6 +214,8 @@ async def run_worker(
     ready: Callable[[], None],
     pace: Pace | None = None,
     metering: Metering | None = None,
+    plain: socket.socket | None = None,
+    ring: Callable[[], None] = nobody_hears,
 ) -> None:
     """Open the node and serve it until told to stop.
 
@@ -214,6 +229,8 @@ async def run_worker(
         ready: called once connections are accepted.
         pace: of the worker's own tasks.
         metering: where its numbers go, if anywhere.
+        plain: as for ``Server``.
+        ring: wakes who builds revocation lists.
 
     Raises:
         ColdrootError: the node could not be opened.
@@ -222,12 +239,20 @@ async def run_worker(
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _report(log, context))
     meter = Meter(metering.page.get()) if metering is not None else Meter()
     async with AsyncExitStack() as stack:
-        authority = await stack.enter_async_context(open_node(config, secret, clock=clock, timed=meter.commit))
+        opening = open_node(config, secret, clock=clock, timed=meter.commit, ring=ring)
+        authority = await stack.enter_async_context(opening)
         if metering is not None:
             publishing = publish(metering, meter, census=authority.census, version=product_version())
             await stack.enter_async_context(publishing)
         server = Server(
-            authority=authority, config=config, listener=listener, log=log, clock=clock, pace=pace, meter=meter
+            authority=authority,
+            config=config,
+            listener=listener,
+            log=log,
+            clock=clock,
+            pace=pace,
+            meter=meter,
+            plain=plain,
         )
         await server.serve(stop, ready)
 

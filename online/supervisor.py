@@ -8,7 +8,8 @@ The life of ``serve`` (the numbers return in the code):
 3. the workers are started, and only when all of them answer is the node called ready;
 4. a worker that dies is replaced, more and more slowly while its successors die young; one that a wrong password
    or PIN stops is not, for an HSM locks itself after a few of those. A worker that gives no sign of life for a
-   minute is ended and replaced. The parent itself is watched by systemd, where there is one;
+   minute is ended and replaced. The parent itself is watched by systemd, where there is one. Where there are
+   revocation lists, one more child keeps them, and is looked after like a worker;
 5. SIGHUP: the configuration is read again and tried; then the workers are replaced one at a time, the new one
    answering before the old one is told to go. What is wrong with the new file is said, and the old one stays;
 6. SIGTERM or SIGINT: the workers finish what their clients have begun. A second one ends them at once.
@@ -20,19 +21,20 @@ import asyncio
 import os
 import select
 import signal
-import socket
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from online.accesslog import Log
 from online.child import Child, Tie, failure_of, spawn
+from online.children import Inherited, Listeners, keep, work
 from online.config import Config, load_config
+from online.crl_keeper import Bell
 from online.listener import adopt, bind
 from online.metrics import Board, Page
 from online.metrics.endpoint import Metering
 from online.notify import Watchdog, notify
-from online.server import Pace, run_worker
+from online.server import Pace
 from online.signals import Signals
 from online.trial import Remembered, try_node
 from shared.clock import SystemClock
@@ -42,7 +44,6 @@ from shared.keystore import SecretCallback
 MOST_WORKERS = 64
 _START_SECONDS = 60.0
 _SPARE_SECONDS = 5.0
-_BEAT_SECONDS = 5.0
 # A worker whose event loop has not come round for this long never will.
 _LONGEST_SILENCE_SECONDS = 60.0
 # A worker that lived this long did not die of its start.
@@ -84,10 +85,12 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(listener)
         metrics = None if config.metrics_address is None else stack.enter_context(bind(*config.metrics_address))
+        plain = None if config.insecure_address is None else stack.enter_context(bind(*config.insecure_address))
         signals = stack.enter_context(Signals())
         # 2.
         remembered = try_node(config, secret, signals)
-        _Supervisor(config, remembered, listener, signals, workers=workers, pace=pace or Pace(), metrics=metrics).run()
+        listeners = Listeners(tls=listener, metrics=metrics, plain=plain)
+        _Supervisor(config, remembered, listeners, signals, workers=workers, pace=pace or Pace()).run()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,8 +111,9 @@ class _Worker:
 
 @dataclass(slots=True, kw_only=True)
 class _Place:
-    """One of the workers that there shall be."""
+    """One of the workers that there shall be, or the keeper of the revocation list."""
 
+    keeper: bool = False
     worker: _Worker | None = None
     young_deaths: int = 0
     start_at: float | None = None
@@ -123,25 +127,24 @@ class _Supervisor:
         self,
         config: Config,
         remembered: Remembered,
-        listener: socket.socket,
+        listeners: Listeners,
         signals: Signals,
         *,
         workers: int,
         pace: Pace,
-        metrics: socket.socket | None,
     ) -> None:
         self._config = config
         self._remembered = remembered
-        self._listener = listener
+        self._listeners = listeners
         self._signals = signals
         self._pace = pace
-        self._places = [_Place() for _ in range(workers)]
+        self._places = self._fitting([_Place() for _ in range(workers)], config)
+        self._bell = Bell()
         self._leaving: list[_Worker] = []
         self._log = Log(SystemClock(), as_json=config.logger.format == "json")
         self._watchdog = Watchdog()
-        self._metrics = metrics
         # A reload has old and new workers at the same time, and one that follows at once even more.
-        self._board = Board(4 * workers if metrics is not None else 0)
+        self._board = Board(4 * workers if listeners.metrics is not None else 0)
         self._begun = time.monotonic()
 
     def run(self) -> None:
@@ -170,29 +173,32 @@ class _Supervisor:
             # 6.
             notify("STOPPING=1")
             self._end()
+            self._bell.close()
 
     def _start(self, place: _Place) -> None:
-        place.worker = self._fork()
+        place.worker = self._fork(keeper=place.keeper)
         place.start_at = None
 
-    def _fork(self) -> _Worker:
-        config, remembered, listener, pace = self._config, self._remembered, self._listener, self._pace
-        page = self._board.take()
-        metering = (
-            Metering(listener=self._metrics, board=self._board, page=page, begun=self._begun)
-            if self._metrics is not None and page is not None
-            else None
+    def _fork(self, *, keeper: bool) -> _Worker:
+        page = None if keeper else self._board.take()
+        inherited = Inherited(
+            config=self._config,
+            remembered=self._remembered,
+            listeners=self._listeners,
+            pace=self._pace,
+            metering=Metering(listener=self._listeners.metrics, board=self._board, page=page, begun=self._begun)
+            if self._listeners.metrics is not None and page is not None
+            else None,
+            bell=self._bell,
         )
 
-        def work(tie: Tie) -> None:
+        def run(tie: Tie) -> None:
             self._signals.close()
-            asyncio.run(
-                _work(tie, config=config, remembered=remembered, listener=listener, pace=pace, metering=metering)
-            )
+            asyncio.run(keep(tie, inherited) if keeper else work(tie, inherited))
 
         descriptors = (descriptor for worker in self._living() for descriptor in worker.child.descriptors())
         now = time.monotonic()
-        return _Worker(child=spawn(work, forget=tuple(descriptors)), begun=now, heard=now, page=page)
+        return _Worker(child=spawn(run, forget=tuple(descriptors)), begun=now, heard=now, page=page)
 
     def _await_start(self, place: _Place) -> None:
         """Wait until a place's worker answers, or the end is asked for.
@@ -210,11 +216,11 @@ class _Supervisor:
             self._pump(1.0)
 
     def _announce(self) -> None:
-        port = self._listener.getsockname()[1]
+        port = self._listeners.tls.getsockname()[1]
         host = self._config.dns_names[0]
         url = f"https://{f'[{host}]' if ':' in host else host}:{port}"
         self._log.event(f"READY {url} root fingerprint {self._remembered.root_fingerprint}")
-        notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS=serving {url} with {len(self._places)} worker(s)")
+        notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS=serving {url} with {len(self._workers())} worker(s)")
 
     def _pump(self, seconds: float) -> None:
         """Wait for a signal or a word from a worker, and take in what came."""
@@ -246,13 +252,14 @@ class _Supervisor:
                 self._bury(place, place.worker, now)
             if place.worker is None and place.start_at is not None and now >= place.start_at:
                 self._start(place)
-        if all(place.worker is None and place.start_at is None for place in self._places):
+        if all(place.worker is None and place.start_at is None for place in self._workers()):
             raise Fatal("serve.no-workers", "no worker can be started any more", hint="the lines above say why")
 
     def _bury(self, place: _Place, worker: _Worker, now: float) -> None:
         """Decide when a dead worker's place is filled again."""
         error = worker.error or Fatal("serve.worker-died", "a worker ended without a word")
-        self._log.event(f"worker {worker.child.pid} ended: {error.code}: {error.message}")
+        name = "keeper of the revocation list" if place.keeper else "worker"
+        self._log.event(f"{name} {worker.child.pid} ended: {error.code}: {error.message}")
         place.worker = None
         if isinstance(error, Unauthenticated):
             self._log.event("it is not replaced: another attempt with the same password or PIN could lock the key")
@@ -262,6 +269,19 @@ class _Supervisor:
         pause = min(_FIRST_PAUSE_SECONDS * 2 ** min(place.young_deaths, 10), _LONGEST_PAUSE_SECONDS)
         place.start_at = now if settled else now + pause
 
+    def _workers(self) -> list[_Place]:
+        return [place for place in self._places if not place.keeper]
+
+    @staticmethod
+    def _fitting(places: list[_Place], config: Config) -> list[_Place]:
+        """Return the places that a configuration wants: the keeper, where there is one, first.
+
+        A list must be in force before a leaf names it.
+        """
+        keepers = [place for place in places if place.keeper]
+        workers = [place for place in places if not place.keeper]
+        return workers if config.crl is None else [*(keepers or [_Place(keeper=True)]), *workers]
+
     def _next_start(self) -> float:
         planned = [place.start_at for place in self._places if place.start_at is not None]
         return max(0.0, min(planned) - time.monotonic()) if planned else 60.0
@@ -269,17 +289,19 @@ class _Supervisor:
     def _reload(self) -> None:
         """Replace the workers one at a time by ones of the configuration as it is now."""
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        before = self._config, self._remembered
+        before = self._config, self._remembered, self._places
         try:
             config = load_config(self._config.path)
             self._config, self._remembered = config, self._try(config)
+            self._places = self._fitting(self._places, config)
             for index, place in enumerate(self._places):
                 self._succeed(place, first=index == 0)
         except ColdrootError as error:
-            self._config, self._remembered = before
+            self._config, self._remembered, self._places = before
             self._log.event(f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}")
         else:
-            moved = (config.address, config.metrics_address) != (before[0].address, before[0].metrics_address)
+            self._retire([place for place in before[2] if place not in self._places])
+            moved = _addresses(config) != _addresses(before[0])
             self._log.event("configuration reloaded" + ("; the new address counts after a restart" if moved else ""))
         notify("READY=1")
 
@@ -317,6 +339,13 @@ class _Supervisor:
         if old is not None:
             self._dismiss(old)
 
+    def _retire(self, places: list[_Place]) -> None:
+        """Let the workers go whose places there are no more."""
+        for place in places:
+            if place.worker is not None:
+                self._leaving.append(place.worker)
+                self._dismiss(place.worker)
+
     def _dismiss(self, worker: _Worker) -> None:
         if not worker.gone:
             os.kill(worker.child.pid, signal.SIGTERM)
@@ -350,45 +379,5 @@ class _Supervisor:
             self._board.give_back(worker.page)
 
 
-async def _work(
-    tie: Tie,
-    *,
-    config: Config,
-    remembered: Remembered,
-    listener: socket.socket,
-    pace: Pace,
-    metering: Metering | None,
-) -> None:
-    """Be a worker, until a signal comes or the parent is gone."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_reader(tie.parent, _parent_gone, loop, tie.parent, stop)
-    clock = SystemClock()
-    beating = asyncio.create_task(_beat(tie))
-    await run_worker(
-        config,
-        remembered.secret,
-        listener,
-        log=Log(clock, as_json=config.logger.format == "json"),
-        clock=clock,
-        stop=stop,
-        ready=lambda: tie.report(ready=True),
-        pace=pace,
-        metering=metering,
-    )
-    beating.cancel()
-
-
-async def _beat(tie: Tie) -> None:
-    """Show that the event loop comes round."""
-    while True:
-        tie.report(alive=True)
-        await asyncio.sleep(_BEAT_SECONDS)
-
-
-def _parent_gone(loop: asyncio.AbstractEventLoop, descriptor: int, stop: asyncio.Event) -> None:
-    # An end of file is readable for ever: one look is enough.
-    loop.remove_reader(descriptor)
-    stop.set()
+def _addresses(config: Config) -> tuple[tuple[str, int] | None, ...]:
+    return config.address, config.metrics_address, config.insecure_address

@@ -82,7 +82,7 @@ class IssuanceRequest:
     sans: SanSet = field(default_factory=SanSet)
     extra: tuple[x509.Extension[x509.ExtensionType], ...] = ()
     """Extensions that the issuer adds at the end; the profile must allow them. Authority information access goes before
-    the alternative names, where step-ca has it."""
+    the alternative names, where step-ca has it. In a renewal, each takes the place of an old one of its kind."""
     renewed_from: x509.Certificate | None = None
     """The certificate that this one renews: its extensions are taken over in their order, after a fresh
     authority key identifier, with a fresh subject key identifier."""
@@ -225,6 +225,7 @@ def _renewed(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list
     """
     old = request.renewed_from
     assert old is not None
+    extra = {each.oid: each for each in request.extra}
     authority = issuer.authority_key_identifier()
     found: list[x509.Extension[x509.ExtensionType]] = [x509.Extension(authority.oid, False, authority)]
     for extension in old.extensions:
@@ -236,8 +237,8 @@ def _renewed(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list
         elif isinstance(extension.value, x509.KeyUsage):
             found.append(x509.Extension(extension.oid, True, profile.key_usage(kind_of(request.public_key))))
         else:
-            found.append(extension)
-    return [*found, *request.extra]
+            found.append(extra.pop(extension.oid, extension))
+    return [*found, *extra.values()]
 
 
 def lifetime(certificate: x509.Certificate) -> timedelta:

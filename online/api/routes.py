@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 
 from online.api import issuing, public
+from online.api.crl import crl
 from online.api.errors import EdgeError, edge_response, error_response, internal_response, unavailable_response
 from online.api.messages import Request, Response
 from online.api.service import Service
@@ -35,6 +36,7 @@ _PLAIN: Mapping[str, tuple[tuple[str, ...], Endpoint]] = MappingProxyType(
         "/intermediates.pem": (_READ, public.intermediates_pem),
         "/federation": (_READ, public.federation),
         "/provisioners": (_READ, public.provisioners),
+        "/crl": (_READ, crl),
         "/sign": (_WRITE, issuing.sign),
         "/renew": (_WRITE, issuing.renew),
         "/re-sign": (_WRITE, issuing.renew),
@@ -58,7 +60,7 @@ _COUNTED: Mapping[Endpoint, str] = MappingProxyType(
     }
 )
 # Parts of step-ca's interface that this node does not have: 501 tells a client not to look for a typing error.
-_ABSENT = re.compile(r"/(?:ssh|acme|scep|admin|2\.0/acme)/.+|/(?:crl|sign-ssh|1\.0/ssh/.+)")
+_ABSENT = re.compile(r"/(?:ssh|acme|scep|admin|2\.0/acme)/.+|/(?:sign-ssh|1\.0/ssh/.+)")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}", re.ASCII)
 # A page in a browser may send these three without asking (CORS "simple requests").
@@ -70,14 +72,18 @@ _FROM_A_PAGE = ("origin", "sec-fetch-site")
 class Api:
     """The server-neutral handler: one call a request, no exception comes out."""
 
-    def __init__(self, service: Service, *, trace_header: str, meter: Meter | None = None) -> None:
+    def __init__(
+        self, service: Service, *, trace_header: str, meter: Meter | None = None, only: frozenset[str] | None = None
+    ) -> None:
         """Take a node into service.
 
         Args:
             service: the node.
             trace_header: a header whose value identifies a request that has no ``X-Request-Id``.
             meter: counts what is issued and refused.
+            only: the endpoints that there are, without the prefix; all when not given.
         """
+        self._only = only
         self._service = service
         self._id_headers = ("x-request-id", trace_header.lower())
         self._meter = meter or Meter()
@@ -114,6 +120,8 @@ class Api:
 
     async def _answer(self, request: Request) -> Response:
         methods, endpoint, argument = _route(request.path)
+        if self._only is not None and endpoint_name(request.path) not in self._only:
+            raise NotFound("http.unknown-path", "there is nothing at this path of this address")
         if request.method not in methods:
             raise EdgeError(405, "The method is not allowed for this path.", headers={"Allow": ", ".join(methods)})
         if methods is _WRITE:

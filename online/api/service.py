@@ -10,6 +10,7 @@ from cryptography import x509
 from online.api.readiness import Readiness
 from online.authority import PeerCertificate, RenewToken
 from online.config import TlsSettings
+from online.crl_serving import PublishedCrls
 from online.hierarchy import Chain, Hierarchy
 from online.provisioners.registry import Registry
 
@@ -25,6 +26,11 @@ class Issuing(Protocol):
     @property
     def registry(self) -> Registry:
         """The provisioners that the node publishes."""
+        ...
+
+    @property
+    def crls(self) -> PublishedCrls | None:
+        """The revocation lists that the node publishes; ``None`` when it publishes none."""
         ...
 
     async def sign(

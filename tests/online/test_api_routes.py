@@ -262,7 +262,7 @@ async def test_unknown_paths_are_json_404(api: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/ssh/sign", "/1.0/ssh/roots", "/sign-ssh", "/acme/acme/directory", "/2.0/acme/a/directory", "/crl",
+    "path", ["/ssh/sign", "/1.0/ssh/roots", "/sign-ssh", "/acme/acme/directory", "/2.0/acme/a/directory",
              "/admin/provisioners", "/scep/x"],
 )  # fmt: skip
 async def test_parts_of_step_ca_that_are_absent_say_so(api: Api, path: str) -> None:

@@ -1,0 +1,117 @@
+"""What a child of the supervisor does: answer as a worker, or keep the revocation list.
+
+A child ends when a signal tells it to, and when its parent is gone; until then it shows now and then that its event
+loop comes round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from dataclasses import dataclass
+
+from online.accesslog import Log
+from online.child import Tie
+from online.config import Config
+from online.crl_keeper import Bell, run_keeper
+from online.metrics.endpoint import Metering
+from online.server import Pace, run_worker
+from online.trial import Remembered
+from shared.clock import SystemClock
+
+_BEAT_SECONDS = 5.0
+_KEEPER_NICENESS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """What the workers accept from. They outlive every reload."""
+
+    tls: socket.socket
+    metrics: socket.socket | None
+    plain: socket.socket | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inherited:
+    """What a child has from its parent."""
+
+    config: Config
+    remembered: Remembered
+    listeners: Listeners
+    pace: Pace
+    metering: Metering | None
+    bell: Bell
+
+
+async def work(tie: Tie, inherited: Inherited) -> None:
+    """Be a worker, until a signal comes or the parent is gone.
+
+    Raises:
+        ColdrootError: what ``run_worker`` raises.
+    """
+    stop = _stop_event(tie)
+    config, clock = inherited.config, SystemClock()
+    beating = asyncio.create_task(_beat(tie))
+    await run_worker(
+        config,
+        inherited.remembered.secret,
+        inherited.listeners.tls,
+        log=Log(clock, as_json=config.logger.format == "json"),
+        clock=clock,
+        stop=stop,
+        ready=lambda: tie.report(ready=True),
+        pace=inherited.pace,
+        metering=inherited.metering,
+        plain=inherited.listeners.plain,
+        ring=inherited.bell.ring,
+    )
+    beating.cancel()
+
+
+async def keep(tie: Tie, inherited: Inherited) -> None:
+    """Keep the revocation list, until a signal comes or the parent is gone.
+
+    Raises:
+        ColdrootError: what ``run_keeper`` raises.
+    """
+    # A long list takes a second of a core: the workers have precedence.
+    os.nice(_KEEPER_NICENESS)
+    stop = _stop_event(tie)
+    config, clock = inherited.config, SystemClock()
+    beating = asyncio.create_task(_beat(tie))
+    await run_keeper(
+        config,
+        inherited.remembered.secret,
+        log=Log(clock, as_json=config.logger.format == "json"),
+        clock=clock,
+        bell=inherited.bell,
+        stop=stop,
+        ready=lambda: tie.report(ready=True),
+        look=inherited.pace.look,
+    )
+    beating.cancel()
+
+
+def _stop_event(tie: Tie) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(tie.parent, _parent_gone, loop, tie.parent, stop)
+    return stop
+
+
+async def _beat(tie: Tie) -> None:
+    """Show that the event loop comes round."""
+    while True:
+        tie.report(alive=True)
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
+def _parent_gone(loop: asyncio.AbstractEventLoop, descriptor: int, stop: asyncio.Event) -> None:
+    # An end of file is readable for ever: one look is enough.
+    loop.remove_reader(descriptor)
+    stop.set()
