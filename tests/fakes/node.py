@@ -138,10 +138,10 @@ class Node:
         return [int(pid) for pid in listed.split()]
 
 
-def start(home: NodeHome, *, workers: int = 1, password: bytes = KEY_PASSWORD) -> Node:
-    """Start the server's process without waiting for it."""
+def start(home: NodeHome, *, workers: int = 1, password: bytes = KEY_PASSWORD, wrapper: tuple[str, ...] = ()) -> Node:
+    """Start the server's process without waiting for it; ``wrapper`` is a command that executes the rest."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE, str(home.config), str(workers)],
+        [*wrapper, sys.executable, "-c", _SERVE, str(home.config), str(workers)],
         env={**os.environ, "TEST_PASSWORD": password.decode()},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -161,9 +161,9 @@ def start(home: NodeHome, *, workers: int = 1, password: bytes = KEY_PASSWORD) -
 
 
 @contextlib.contextmanager
-def running(home: NodeHome, *, workers: int = 1) -> Iterator[Node]:
+def running(home: NodeHome, *, workers: int = 1, wrapper: tuple[str, ...] = ()) -> Iterator[Node]:
     """Run a node until the block ends; it must end well."""
-    node = start(home, workers=workers)
+    node = start(home, workers=workers, wrapper=wrapper)
     try:
         match = _READY.search(node.wait_for("READY "))
         assert match is not None
