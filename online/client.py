@@ -28,7 +28,7 @@ from shared.errors import (
 )
 from shared.keys import fingerprint
 from shared.names import printable
-from shared.pem import load_certificate, load_certificates
+from shared.pem import LARGEST_CRL_BYTES, load_certificate, load_certificates
 
 Chain = tuple[x509.Certificate, ...]
 """A leaf and its intermediates, without the root."""
@@ -90,6 +90,19 @@ class Client:
     def intermediates(self) -> Chain:
         """Return the intermediates that sign leaves."""
         return _certificates(self._get("/intermediates"), "crts")
+
+    def crl(self) -> bytes:
+        """Return the revocation list of the CA, in DER, as it came.
+
+        Raises:
+            NotFound: ``ca.not-found`` when the CA publishes none.
+        """
+        accept = {"Accept": "application/pkix-crl"}
+        answer = exchange(self.url, "GET", "/crl", context=self._context, headers=accept, largest=LARGEST_CRL_BYTES)
+        if answer.status != 200:  # noqa: PLR2004 (OK)
+            _judge(answer)
+            raise _malformed("revocation list")
+        return answer.body
 
     def provisioners(self) -> tuple[ProvisionerEntry, ...]:
         """Return all provisioners, page by page.

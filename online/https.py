@@ -133,6 +133,7 @@ def exchange(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     shows_certificate: bool = False,
+    largest: int = LARGEST_ANSWER_BYTES,
 ) -> Answer:
     """Send one request and read its answer.
 
@@ -144,6 +145,7 @@ def exchange(
         body: JSON to send.
         headers: further header fields.
         shows_certificate: whether the context shows a client's certificate, which the CA may refuse.
+        largest: bytes of the answer's body.
 
     Raises:
         PeerFailed: ``ca.unreachable``, ``ca.untrusted``, ``ca.broken-answer`` or ``ca.answer-too-large``.
@@ -159,7 +161,7 @@ def exchange(
             with connection.getresponse() as response:
                 return Answer(
                     status=response.status,
-                    body=_read(response, url),
+                    body=read_bounded(response, str(url), largest),
                     request_id=_request_id(response.headers.get("X-Request-Id", "")),
                 )
     except ssl.SSLCertVerificationError as error:
@@ -222,13 +224,24 @@ def _in_memory(content: bytes) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
 
 
-def _read(response: http.client.HTTPResponse, url: CaUrl) -> bytes:
+def read_bounded(response: http.client.HTTPResponse, url: str, largest: int) -> bytes:
+    """Read a body up to a size and a deadline.
+
+    Args:
+        response: its headers have come.
+        url: where it comes from, for the error.
+        largest: bytes.
+
+    Raises:
+        PeerFailed: ``ca.answer-too-large``.
+        TimeoutError: the deadline is over.
+    """
     end = time.monotonic() + _DEADLINE_SECONDS
     content = bytearray()
     while chunk := response.read1(_CHUNK):
         content += chunk
-        if len(content) > LARGEST_ANSWER_BYTES:
-            raise PeerFailed("ca.answer-too-large", f"{url} answered more than {LARGEST_ANSWER_BYTES} bytes")
+        if len(content) > largest:
+            raise PeerFailed("ca.answer-too-large", f"{url} answered more than {largest} bytes")
         if time.monotonic() > end:
             raise TimeoutError
     return bytes(content)

@@ -73,20 +73,20 @@ def describe(certificate: x509.Certificate) -> dict[str, object]:
         RequestRejected: ``certificate.malformed`` when an extension cannot be read.
     """
     algorithm = certificate.signature_algorithm_oid
-    signature = {"name": _SIGNATURES.get(algorithm, algorithm.dotted_string), "oid": algorithm.dotted_string}
+    signature = {"name": signature_name(algorithm), "oid": algorithm.dotted_string}
     return {
         "version": certificate.version.value + 1,
         "serial_number": str(certificate.serial_number),
         "signature_algorithm": signature,
-        "issuer": _name(certificate.issuer),
-        "issuer_dn": _distinguished_name(certificate.issuer),
+        "issuer": name_parts(certificate.issuer),
+        "issuer_dn": distinguished_name(certificate.issuer),
         "validity": {
             "start": rfc3339(certificate.not_valid_before_utc),
             "end": rfc3339(certificate.not_valid_after_utc),
             "length": int(lifetime(certificate).total_seconds()),
         },
-        "subject": _name(certificate.subject),
-        "subject_dn": _distinguished_name(certificate.subject),
+        "subject": name_parts(certificate.subject),
+        "subject_dn": distinguished_name(certificate.subject),
         "subject_key_info": _key_info(certificate),
         "extensions": _extensions(certificate),
         "signature": {
@@ -138,8 +138,8 @@ def text(certificate: x509.Certificate) -> str:
         f"{_kind(certificate)}:",
         f"    Serial number:  {serial} (0x{serial:x})",
         f"    Signature:      {_SIGNATURES.get(certificate.signature_algorithm_oid, 'unknown')}",
-        f"    Issuer:         {_distinguished_name(certificate.issuer)}",
-        f"    Subject:        {_distinguished_name(certificate.subject) or '(empty)'}",
+        f"    Issuer:         {distinguished_name(certificate.issuer)}",
+        f"    Subject:        {distinguished_name(certificate.subject) or '(empty)'}",
         f"    Valid from:     {rfc3339(certificate.not_valid_before_utc)}",
         f"    Valid to:       {rfc3339(certificate.not_valid_after_utc)}",
         f"    Public key:     {_key_name(certificate)}",
@@ -331,7 +331,13 @@ def _host_names(certificate: x509.Certificate) -> list[str]:
     return list(dict.fromkeys(each for each in names if each))
 
 
-def _name(name: x509.Name) -> dict[str, list[str]]:
+def signature_name(algorithm: x509.ObjectIdentifier) -> str:
+    """Return the name of a signature algorithm, as step prints it; its number when it is not one of ours."""
+    return _SIGNATURES.get(algorithm, algorithm.dotted_string)
+
+
+def name_parts(name: x509.Name) -> dict[str, list[str]]:
+    """Return a name's attributes under step's names for them, safe to show."""
     found: dict[str, list[str]] = {}
     for attribute in name:
         key = _ATTRIBUTES.get(attribute.oid, (attribute.oid.dotted_string, ""))[0]
@@ -339,7 +345,8 @@ def _name(name: x509.Name) -> dict[str, list[str]]:
     return found
 
 
-def _distinguished_name(name: x509.Name) -> str:
+def distinguished_name(name: x509.Name) -> str:
+    """Return a name in one line, such as ``O=Acme, CN=Acme Root CA``, safe to show."""
     shown = []
     for attribute in name:
         label = _ATTRIBUTES.get(attribute.oid, ("", attribute.oid.dotted_string))[1]

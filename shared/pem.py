@@ -20,8 +20,11 @@ from shared.errors import RequestRejected
 # The largest certificate or request read; a leaf is under 2 kB, an ML-DSA-87 certificate 8 kB.
 LARGEST_OBJECT_BYTES = 64 << 10
 MOST_CERTIFICATES = 16
+# A million entries of 49 bytes.
+LARGEST_CRL_BYTES = 64 << 20
 _UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
 _Loaded = TypeVar("_Loaded", x509.Certificate, x509.CertificateSigningRequest)
+_CRL_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----\s[A-Za-z0-9+/=\s]*-----END X509 CRL-----", re.ASCII)
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n(.{0,131072}?)-----END \1-----", re.DOTALL)
 
 
@@ -94,6 +97,31 @@ def load_csr(data: bytes, *, what: str = "certificate request") -> x509.Certific
         return _parse(x509.load_pem_x509_csr, blocks[0][1])
     except _UNPARSABLE:
         raise RequestRejected("csr.malformed", f"the {what} is malformed") from None
+
+
+def load_crl(data: bytes, *, what: str = "revocation list") -> x509.CertificateRevocationList:
+    """Read one certificate revocation list in PEM or DER. Its signature is *not* checked here.
+
+    Raises:
+        RequestRejected: ``pem.missing``, ``pem.too-large`` or ``crl.malformed``.
+    """
+    if len(data) > 2 * LARGEST_CRL_BYTES:
+        raise RequestRejected("pem.too-large", f"the {what} is too large")
+    try:
+        if data[:1] == b"\x30":
+            crl = x509.load_der_x509_crl(data)
+        else:
+            blocks = _CRL_BLOCK.findall(data)
+            if len(blocks) != 1:
+                raise RequestRejected("pem.missing", f"the {what} is not one PEM revocation list")
+            crl = x509.load_pem_x509_crl(blocks[0])
+        # Every part that the library parses only when it is asked for; the entries one by one.
+        _ = (crl.issuer, crl.extensions, crl.last_update_utc, crl.next_update_utc, crl.signature_algorithm_oid)
+        for entry in crl:
+            _ = (entry.serial_number, entry.revocation_date_utc, entry.extensions)
+    except _UNPARSABLE:
+        raise RequestRejected("crl.malformed", f"the {what} is malformed") from None
+    return crl
 
 
 def certificate_pem(*certificates: x509.Certificate) -> bytes:

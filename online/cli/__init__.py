@@ -38,6 +38,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "verify": ("certificate_tools", "verify", "Verify that a certificate leads to a trusted root."),
     "needs-renewal": ("certificate_tools", "needs_renewal", "Tell by the exit status whether renewal is due."),
     "p12": ("certificate_tools", "p12", "Put a certificate and its key into a PKCS#12 file."),
+    "crl": ("crl", "crl", "Fetch a revocation list, verify it, and show what it says."),
     "change-pass": ("change_pass", "change_pass", "Change the password of a private key file."),
     "jwt": ("jwt", "jwt", "Look at a JSON Web Token, or verify it."),
     "root": ("trust", "root", "Fetch a CA's root by its fingerprint, and print it or write it to FILE."),
