@@ -27,6 +27,7 @@ class StepName(StrEnum):
     PEOPLE_PRESENT = "people.present", "The people are identified"
     MATERIALS_PRESENT = "materials.present", "The materials are laid out"
     PLAN_COMPARED = "plan.compared", "The plan is compared"
+    BAGS_OPENED = "bags.opened", "Each custodian opens the bag with their sheet"
     MACHINE_STARTED = "machine.started", "The machine is started"
 
     # In every act.

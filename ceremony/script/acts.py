@@ -1,0 +1,213 @@
+"""The steps of the acts that sign: those that ``ceremony.conduct`` announces, in its order, and the people's own."""
+
+from __future__ import annotations
+
+from ceremony.script import facts
+from ceremony.script.making import (
+    ADMINISTRATOR,
+    Making,
+    closed,
+    dealing,
+    fields,
+    host,
+    read_back,
+    signed,
+    unlocked,
+    unlocked_anew,
+)
+from ceremony.script.model import Expected, Step
+from ceremony.script.names import StepName
+from shared.clock import rfc3339
+from shared.names import format_name
+
+# More lists than these are summed up: nobody compares a hundred dates.
+_MOST_LISTED = 24
+
+
+def root(making: Making) -> tuple[Step, ...]:
+    """Return the steps of the root act."""
+    plan, shares = making.plan, making.shares
+    root = plan.root
+    begin = rfc3339(root.fixed.not_before) if root.fixed.not_before else None
+    return (
+        host(making, "ceremony root create --plan plan.toml --hsm hsm.toml --dir DIR"),
+        making.step(
+            StepName.TRANSCRIPT_OPENED,
+            ADMINISTRATOR,
+            "The screen shows the plan's digest; it begins and ends as on this page.",
+            says="Up to here we can stop, and nothing has happened.",
+            expects=(Expected(what="plan", digest=plan.digest),),
+            requires={facts.HOST},
+            provides={facts.TRANSCRIPT},
+        ),
+        making.step(
+            StepName.HSM_INITIALISED,
+            ADMINISTRATOR,
+            "The screen shows the token's label and serial; a witness reads the serial on the device.",
+            says="From here on, to stop means to destroy this token and to begin again with another one.",
+            blanks=("Token serial", "Firmware"),
+            commits=True,
+            requires={facts.TRANSCRIPT, facts.BLANK_TOKEN},
+            provides={facts.TOKEN},
+            ends={facts.BLANK_TOKEN},
+        ),
+        *dealing(making, shares),
+        making.step(
+            StepName.ROOT_KEY,
+            ADMINISTRATOR,
+            f"The screen says that the key {root.label} was generated inside, cannot leave, and can only sign.",
+            f"It is a key of the kind {root.key}.",
+            requires={facts.TOKEN, facts.SECRET, facts.SHEETS},
+            provides={facts.ROOT_KEY},
+        ),
+        making.step(
+            StepName.ROOT_CERTIFICATE,
+            ADMINISTRATOR,
+            *fields(root.subject, root.years, root.extensions, root.fixed.serial, begin),
+            "The screen names the second program (openssl) that verified it too.",
+            expects=signed(making, "root.crt"),
+            requires={facts.ROOT_KEY, facts.SECRET},
+            provides={facts.ROOT},
+            ends={facts.SECRET},
+        ),
+        read_back(making, shares, provides={facts.HELD}),
+        unlocked_anew(making, shares, requires={facts.ROOT, facts.HELD, facts.TOKEN}),
+        closed(making),
+    )
+
+
+def intermediate(making: Making) -> tuple[Step, ...]:
+    """Return the steps of an intermediate."""
+    planned = next(each for each in making.plan.intermediates if each.file == making.name)
+    file = f"{planned.file}.crt"
+    begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
+    known = making.known.requests.get(planned.file)
+    return (
+        host(making, "ceremony intermediate sign --dir DIR --hsm hsm.toml --out OUT REQUEST"),
+        making.step(
+            StepName.REQUEST_READ,
+            ADMINISTRATOR,
+            "A witness reads the request's words from the paper that came with it; those that are asked for are typed.",
+            "The screen shows the same words, and says that possession of the key was proven.",
+            f"It says of the subject {format_name(planned.subject)}: as planned.",
+            expects=(Expected(what=f"request of {planned.file}", digest=known),),
+            requires={facts.HOST, facts.ROOT, facts.MATERIALS},
+            provides={facts.request(planned.file)},
+        ),
+        unlocked(making),
+        making.step(
+            StepName.INTERMEDIATE_CERTIFICATE,
+            ADMINISTRATOR,
+            *fields(planned.subject, planned.years, planned.extensions, planned.fixed.serial, begin),
+            "The screen names the second program (openssl) that verified it too.",
+            expects=signed(making, file),
+            commits=True,
+            requires={facts.UNLOCKED, facts.ROOT_KEY, facts.request(planned.file)},
+            provides={facts.certificate(planned.file)},
+        ),
+        making.step(
+            StepName.REPLY_WRITTEN,
+            ADMINISTRATOR,
+            "The reply is copied to the medium that goes back, or its QR codes are photographed.",
+            expects=(Expected(what=f"reply for {planned.file}"),),
+            blanks=("Medium",),
+            requires={facts.certificate(planned.file)},
+        ),
+        closed(making),
+    )
+
+
+def crl(making: Making) -> tuple[Step, ...]:
+    """Return the steps of a revocation list, or of a calendar of them."""
+    planned = next(each for each in making.plan.crls if each.name == making.name)
+    lists = [
+        f"List {planned.number + at}: from {rfc3339(planned.this_update + at * planned.period)}"
+        f" to {rfc3339(planned.next_update + at * planned.period)}."
+        for at in range(planned.count)
+    ]
+    if len(lists) > _MOST_LISTED:
+        lists = [
+            lists[0],
+            f"{len(lists) - 2} lists between them, each {planned.period.days} days after the one before.",
+            lists[-1],
+        ]
+    revoked = [f"It revokes {each.file}: {each.reason}, {rfc3339(each.date)}." for each in planned.revoked]
+    return (
+        host(making, ""),
+        unlocked(making),
+        making.step(
+            StepName.LIST_SIGNED,
+            ADMINISTRATOR,
+            *lists,
+            *(revoked or ["It revokes nothing."]),
+            "The screen names the second program (openssl) that verified it too.",
+            expects=(Expected(what=f"what is signed in {planned.name}.crl (TBSCertList), the first list"),),
+            commits=True,
+            requires={
+                facts.UNLOCKED,
+                facts.ROOT,
+                facts.ROOT_KEY,
+                *(facts.certificate(each.file) for each in planned.revoked),
+            },
+        ),
+        closed(making),
+    )
+
+
+def cross(making: Making) -> tuple[Step, ...]:
+    """Return the steps of a cross-certificate."""
+    planned = next(each for each in making.plan.crosses if each.name == making.name)
+    file = f"{planned.name}.crt"
+    begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
+    return (
+        host(making, ""),
+        making.step(
+            StepName.OTHER_ROOT_READ,
+            ADMINISTRATOR,
+            f"The screen says of the subject {format_name(planned.subject)}: as planned.",
+            "A witness reads the words of the other root's fingerprint from a paper of its owner.",
+            expects=(Expected(what="other root's certificate", digest=bytes.fromhex(planned.fingerprint)),),
+            requires={facts.HOST, facts.ROOT, facts.MATERIALS},
+            provides={facts.OTHER_ROOT},
+        ),
+        unlocked(making),
+        making.step(
+            StepName.CROSS_CERTIFICATE,
+            ADMINISTRATOR,
+            *fields(planned.subject, planned.years, planned.extensions, planned.fixed.serial, begin),
+            "The screen names the second program (openssl) that verified it too.",
+            expects=signed(making, file),
+            commits=True,
+            requires={facts.UNLOCKED, facts.ROOT_KEY, facts.OTHER_ROOT},
+            ends={facts.OTHER_ROOT},
+        ),
+        closed(making),
+    )
+
+
+def rollover(making: Making) -> tuple[Step, ...]:
+    """Return the steps of the change to a next root."""
+    planned = next(each for each in making.plan.rollovers if each.name == making.name).root
+    begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
+    return (
+        host(making, ""),
+        unlocked(making),
+        making.step(
+            StepName.NEXT_ROOT_KEY,
+            ADMINISTRATOR,
+            f"The screen says that the key {planned.label} was generated inside, cannot leave, and can only sign.",
+            f"It is a key of the kind {planned.key}.",
+            commits=True,
+            requires={facts.UNLOCKED, facts.ROOT_KEY},
+            provides={facts.NEXT_KEY},
+        ),
+        making.step(
+            StepName.NEXT_ROOT_CERTIFICATES,
+            ADMINISTRATOR,
+            *fields(planned.subject, planned.years, planned.extensions, planned.fixed.serial, begin),
+            "Three certificates are signed: the next root; the old key by the new one; the new key by the old one.",
+            expects=(Expected(what=f"{making.name}.crt, its fingerprint"),),
+            requires={facts.NEXT_KEY, facts.ROOT, facts.UNLOCKED},
+        ),
+        closed(making),
+    )

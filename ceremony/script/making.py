@@ -1,0 +1,213 @@
+"""What the steps of all acts are made from, and the steps that several acts share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from cryptography import x509
+
+from ceremony.plan import Plan, SharesPlan
+from ceremony.script import facts
+from ceremony.script.model import Expected, Fact, Known, Step
+from ceremony.script.names import StepName
+from shared.ca_extensions import CaExtensions, describe_subtree
+from shared.names import format_name
+
+ADMINISTRATOR = "Administrator"
+CUSTODIANS = "Custodians"
+EVERYBODY = "Everybody"
+WITNESSES = "Witnesses"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What the steps of an act are made from."""
+
+    plan: Plan
+    part: str
+    """The act in the plan's spelling, or a part of the day."""
+    shares: SharesPlan
+    """Who holds the shares when the act begins."""
+    name: str = ""
+    """The act's name among those of its kind."""
+    known: Known = field(default_factory=Known)
+    people_only: bool = False
+    """Whether no program announces these steps."""
+
+    def step(
+        self,
+        name: StepName,
+        who: str,
+        *does: str,
+        requires: frozenset[Fact] | set[Fact] = frozenset(),
+        provides: frozenset[Fact] | set[Fact] = frozenset(),
+        ends: frozenset[Fact] | set[Fact] = frozenset(),
+        says: str = "",
+        command: str = "",
+        expects: tuple[Expected, ...] = (),
+        blanks: tuple[str, ...] = (),
+        announced: bool = True,
+        commits: bool = False,
+    ) -> Step:
+        """Make a step of this part."""
+        return Step(
+            name=name,
+            act=self.part,
+            who=who,
+            does=does,
+            says=says,
+            command=command,
+            expects=expects,
+            blanks=blanks,
+            announced=announced and not self.people_only,
+            commits=commits,
+            requires=frozenset(requires),
+            provides=frozenset(provides),
+            ends=frozenset(ends),
+        )
+
+
+def host(making: Making, command: str) -> Step:
+    """Return the first step of every act: its command runs, and looks at the machine."""
+    return making.step(
+        StepName.HOST_CHECKED,
+        ADMINISTRATOR,
+        "The command is typed as printed here, and read back by a witness before it runs.",
+        "The screen lists the checks; every line says pass.",
+        command=command,
+        requires={facts.MACHINE, facts.PLAN},
+        provides={facts.HOST},
+    )
+
+
+def closed(making: Making, *ends: Fact) -> Step:
+    """Return the step that every act's transcript ends with."""
+    return making.step(
+        StepName.TRANSCRIPT_CLOSED,
+        ADMINISTRATOR,
+        "The screen shows the transcript's head in words; a witness writes some of them down here.",
+        expects=(Expected(what="head of the transcript after this act"),),
+        requires={facts.TRANSCRIPT},
+        provides={facts.CLOSED},
+        ends={facts.TRANSCRIPT, facts.HOST, facts.UNLOCKED, *ends},
+    )
+
+
+def unlocked(making: Making) -> Step:
+    """Return the step in which the custodians open the HSM for an act."""
+    return making.step(
+        StepName.HSM_UNLOCKED,
+        CUSTODIANS,
+        f"One custodian after another types their own sheet, seen by nobody: {making.shares.describe()}.",
+        "The screen says of each share that it is one of this set.",
+        "The screen says that the shares recover the secret, and shows the token's serial: it is the device's.",
+        says="Nobody but the custodian looks at the keyboard and the sheet. The words are not said aloud.",
+        blanks=("Shares used", "Token serial"),
+        requires={facts.HELD, facts.TOKEN, facts.HOST},
+        # The transcript opens silently in every act but the root's.
+        provides={facts.UNLOCKED, facts.TRANSCRIPT},
+    )
+
+
+def fields(
+    subject: x509.Name, years: int, extensions: CaExtensions, serial: int | None, begin: str | None
+) -> tuple[str, ...]:
+    """Say what stands in a certificate, one sentence a check box."""
+    found = [f"The subject is {format_name(subject)}.", f"It is valid for {years} years."]
+    if begin is not None:
+        found.append(f"Its validity begins at {begin}.")
+    if serial is not None:
+        found.append(f"Its serial number is {serial:x}.")
+    for label, subtrees in (("permits only", extensions.permitted), ("excludes", extensions.excluded)):
+        if subtrees:
+            found.append(f"It {label}: {', '.join(describe_subtree(each) for each in subtrees)}.")
+    if extensions.policies:
+        found.append(f"Its policies are {', '.join(each.dotted_string for each in extensions.policies)}.")
+    for label, urls in (
+        ("Its revocation list is at", extensions.crl_urls),
+        ("Its issuer is at", extensions.issuer_urls),
+    ):
+        if urls:
+            found.append(f"{label} {', '.join(urls)}.")
+    return tuple(found)
+
+
+def signed(making: Making, file: str) -> tuple[Expected, ...]:
+    """Return the two digests of a certificate: of what is signed, and of what came out."""
+    return (
+        Expected(what=f"what is signed in {file} (TBSCertificate)", digest=making.known.tbs.get(file)),
+        Expected(what=f"{file}, its fingerprint"),
+    )
+
+
+def dealing(making: Making, shares: SharesPlan) -> tuple[Step, ...]:
+    """Return the steps from a new secret to its sheets."""
+    return (
+        making.step(
+            StepName.SECRET_MIXED,
+            ADMINISTRATOR,
+            "The screen names two sources: the operating system and the HSM.",
+            requires={facts.TOKEN, facts.TRANSCRIPT},
+            provides={facts.SECRET},
+        ),
+        making.step(
+            StepName.SHARES_SPLIT,
+            ADMINISTRATOR,
+            f"The screen says: {shares.describe()}, {_quorums(shares)} recover the secret.",
+            blanks=("Set of shares (first 8 digits)",),
+            requires={facts.SECRET},
+            provides={facts.SPLIT},
+        ),
+        making.step(
+            StepName.SHEETS_WRITTEN,
+            CUSTODIANS,
+            "Each sheet is printed while its custodian stands alone at the printer; nobody else sees it.",
+            *(f"{name} holds the sheet of share {place}." for place, name in holders(shares)),
+            requires={facts.SPLIT},
+            provides={facts.SHEETS},
+            ends={facts.SPLIT},
+        ),
+    )
+
+
+def read_back(making: Making, shares: SharesPlan, *, provides: set[Fact]) -> Step:
+    """Return the step in which every sheet is tried by its custodian."""
+    return making.step(
+        StepName.SHEETS_READ_BACK,
+        CUSTODIANS,
+        *(f"{name} typed share {place}; the screen says that it is right." for place, name in holders(shares)),
+        requires={facts.SHEETS},
+        provides=provides,
+        ends={facts.SHEETS},
+    )
+
+
+def unlocked_anew(making: Making, shares: SharesPlan, *, requires: set[Fact]) -> Step:
+    """Return the step that proves the shares: nothing else opens the HSM in it."""
+    return making.step(
+        StepName.HSM_UNLOCKED_ANEW,
+        CUSTODIANS,
+        f"A quorum types its sheets once more: {shares.describe()}.",
+        "The screen says that these shares unlocked the HSM, and that it holds the root's key.",
+        blanks=("Shares used",),
+        requires=requires,
+    )
+
+
+def _quorums(shares: SharesPlan) -> str:
+    if len(shares.groups) > 1:
+        return "all quorums"
+    group = shares.groups[0]
+    return f"all {math.comb(len(group.custodians), group.threshold)} quorums"
+
+
+def holders(shares: SharesPlan) -> list[tuple[str, str]]:
+    """Return each custodian with the name of their share."""
+    if len(shares.groups) == 1:
+        return [(str(place), name) for place, name in enumerate(shares.custodians, start=1)]
+    return [
+        (f"{place} of {group.name}", name)
+        for group in shares.groups
+        for place, name in enumerate(group.custodians, start=1)
+    ]
