@@ -233,6 +233,7 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
         encode_dss_signature(int.from_bytes(SIGNATURE[:32], "big"), int.from_bytes(SIGNATURE[32:], "big")),
         bytes([SIGNATURE[0] ^ 1]) + SIGNATURE[1:],
     ],
+    ids=["empty", "zeros", "one", "order", "short", "long", "shifted", "split", "der", "flipped"],
 )
 def test_a_signature_that_is_none(signature: bytes) -> None:
     """Zeros (CVE-2022-21449), the group order, DER instead of raw, other lengths: one 64-octet form only."""

@@ -57,6 +57,7 @@ def test_no_algorithm() -> None:
         SIGNER.kid.encode(),
         b"",
     ],
+    ids=["spki", "point", "kid", "empty"],
 )
 def test_the_public_key_as_a_shared_secret(secret: bytes) -> None:
     """HS256 keyed with what everybody can read: accepted by verifiers that let the token choose."""
