@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from ceremony.document.page import GREY, Page, check_printable, qr_matrix, width
 from ceremony.share_commitments import Share, ShareCommitments
+from ceremony.share_shape import GroupShape
 from ceremony.share_words import envelope
 from shared.crossing.words import digest_words
 from shared.errors import Fatal, RequestRejected
@@ -26,12 +27,13 @@ from shared.errors import Fatal, RequestRejected
 _LEFT = 18.0
 _RIGHT = 192.0
 
-_NAME_LEFT = 90.0
+_NAME_LEFT = 100.0
 _ROOT_LEFT = 50.0
 # How wide each text may be at its smallest, in millimetres.
 _TITLE_ROOM = _RIGHT - _LEFT
 _ROOT_ROOM = _RIGHT - _ROOT_LEFT
 _NAME_ROOM = _RIGHT - _NAME_LEFT
+_SHARE_ROOM = _NAME_LEFT - _LEFT - 4
 
 _WORD_COLUMNS = 3
 _DECIDING_LETTERS = 4
@@ -72,16 +74,51 @@ class SheetFacts:
     index: int
     commitments: ShareCommitments
     rehearsal: bool
+    copy: int = 1
+    """Which copy of the share, in a group of which one is enough."""
 
     def __post_init__(self) -> None:
-        check_papers(title=self.title, root_name=self.root_name, custodians=(self.custodian,))
         if not 1 <= self.index <= self.commitments.count:
             raise Fatal("paper.wrong-share", f"there is no share {self.index} of {self.commitments.count}")
+        if not 1 <= self.copy <= self.group.copies:
+            raise Fatal("paper.wrong-share", f"there is no copy {self.copy} of {self.group.copies}")
+        check_papers(
+            title=self.title, root_name=self.root_name, custodians=(self.custodian,), groups=(self.group.name,)
+        )
+
+    @property
+    def group(self) -> GroupShape:
+        """The share's group."""
+        shape = self.commitments.shape
+        return shape.groups[shape.place(self.index)[0] - 1]
 
     @property
     def name(self) -> str:
-        """Say which share it is: ``Share 2 of 5``."""
-        return f"Share {self.index} of {self.commitments.count}"
+        """Say which share it is: ``Share 2 of 5``, or ``Share 2 of officers``, or ``Share of board, copy 1``."""
+        shape = self.commitments.shape
+        if not shape.grouped:
+            return f"Share {self.index} of {self.commitments.count}"
+        if self.group.threshold == 1:
+            return f"Share of {self.group.name}, copy {self.copy}"
+        return f"Share {shape.place(self.index)[1]} of {self.group.name}"
+
+    @property
+    def rule(self) -> tuple[str, str]:
+        """Say in two sentences what the share is good for."""
+        shape, group = self.commitments.shape, self.group
+        if not shape.grouped:
+            return (
+                f"Any {group.threshold} of these {group.count} shares together unlock the key.",
+                f"Fewer than {group.threshold} tell nothing about it.",
+            )
+        if group.threshold > 1:
+            counts = f"Any {group.threshold} of the {group.count} shares of {group.name} count as this group."
+        elif group.copies > 1:
+            counts = f"This share alone counts as the group {group.name}; {group.copies} people hold a copy of it."
+        else:
+            counts = f"This share alone counts as the group {group.name}."
+        groups = f"{shape.group_threshold} of {len(shape.groups)} groups together unlock the key."
+        return counts, f"{groups} Fewer tell nothing about it."
 
     @property
     def commitment(self) -> str:
@@ -89,7 +126,7 @@ class SheetFacts:
         return self.commitments.shares[self.index - 1]
 
 
-def check_papers(*, title: str, root_name: str, custodians: Iterable[str]) -> None:
+def check_papers(*, title: str, root_name: str, custodians: Iterable[str], groups: Iterable[str] = ()) -> None:
     """Refuse texts that the papers cannot show or hold. A plan is checked so long before anything is printed.
 
     Raises:
@@ -97,6 +134,7 @@ def check_papers(*, title: str, root_name: str, custodians: Iterable[str]) -> No
     """
     checks = [("title", title, _TITLE_ROOM), ("root's name", root_name, _ROOT_ROOM)]
     checks += [("custodian's name", custodian, _NAME_ROOM) for custodian in custodians]
+    checks += [("group's name", f"Share of {group}, copy 16", _SHARE_ROOM) for group in groups]
     for what, text, room in checks:
         check_printable(text, what=what)
         composed = unicodedata.normalize("NFC", text)
@@ -162,12 +200,15 @@ def _heading(page: Page, facts: SheetFacts, kind: str) -> None:
     page.fitted(_LEFT, 29, facts.title, size=15, room=_TITLE_ROOM)
     page.text(_LEFT, 35.5, "unlocks the key of", size=9, grey=GREY)
     page.fitted(_ROOT_LEFT, 35.5, facts.root_name, size=10, room=_ROOT_ROOM)
-    page.text(_LEFT, 49, facts.name, size=22, bold=True)
+    page.fitted(_LEFT, 49, facts.name, size=22, room=_SHARE_ROOM)
     page.text(_NAME_LEFT, 43.5, "Custodian", size=8, grey=GREY)
     page.fitted(_NAME_LEFT, 49.5, facts.custodian, size=14, room=_NAME_ROOM)
-    threshold, count = facts.commitments.threshold, facts.commitments.count
-    sentence = f"Any {threshold} of these {count} shares together unlock the key."
-    page.text(_LEFT, 58, f"{sentence} Fewer than {threshold} tell nothing about it.", size=10)
+    first, second = facts.rule
+    if facts.commitments.shape.grouped:
+        page.fitted(_LEFT, 56, first, size=10, room=_RIGHT - _LEFT, bold=False)
+        page.text(_LEFT, 61, second, size=10)
+    else:
+        page.text(_LEFT, 58, f"{first} {second}", size=10)
 
 
 def _words(page: Page, words: tuple[str, ...], *, top: float) -> None:
@@ -204,7 +245,9 @@ def _public_part(page: Page, facts: SheetFacts, *, left: float, top: float) -> N
     page.text(left, top, "Set of shares", size=8, grey=GREY)
     set_id = facts.commitments.set_id
     page.text(left, top + 5, " ".join(set_id[at : at + 4] for at in range(0, len(set_id), 4)), size=10)
-    page.text(left, top + 12, f"Commitment of share {facts.index}, as digest words", size=8, grey=GREY)
+    page.text(
+        left, top + 12, f"Commitment of {facts.commitments.shape.name(facts.index)}, as digest words", size=8, grey=GREY
+    )
     page.text(
         left,
         top + 16,

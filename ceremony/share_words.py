@@ -10,14 +10,14 @@ Invariants:
 * an error names the *number* of a word, never a word, and suggests none: a hint at the right word would leak
   part of a share to whoever tries;
 * an ``EnteredShare`` shows no word in its ``repr``;
-* the index is the one people see, from 1: SLIP-39's member index plus one.
+* group and member are the numbers people see, from 1: SLIP-39's indexes plus one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +29,6 @@ from shared import durable
 from shared.errors import RequestRejected
 
 WORDS_IN_SHARE = 33
-MOST_SHARES = 16
 
 # SLIP-39: the first four letters of a word tell it from all others; three-letter words do not exist in the list.
 _LETTERS_THAT_DECIDE = 4
@@ -38,18 +37,21 @@ _BY_PREFIX: dict[str, str] = {word[:_LETTERS_THAT_DECIDE]: word for word in WORD
 _LONGEST_TEXT = 4096
 _ENVELOPE = "COLDROOT-SHARE"
 _ENVELOPE_VERSION = "1"
-_ENVELOPE_PATTERN = re.compile(r"(?P<version>[0-9]{1,3}):(?P<set_id>[0-9A-F]{32}):(?P<index>[0-9]{1,2}):(?P<words>.*)")
+_PLACE = r"[0-9]{1,2}(?:\.[0-9]{1,2})?"
+_ENVELOPE_PATTERN = re.compile(
+    rf"(?P<version>[0-9]{{1,3}}):(?P<set_id>[0-9A-F]{{32}}):(?P<place>{_PLACE}):(?P<words>.*)"
+)
 
 _WORDS_FILE_HEADER = "# coldroot rehearsal: the words of every share. A real ceremony never writes such a file."
-_WORDS_FILE_LIMIT = 16384
+_WORDS_FILE_LIMIT = 128 << 10
 
 
 class HasWords(Protocol):
     """A share in any of its states: dealt, recognised, or merely entered."""
 
     @property
-    def index(self) -> int:
-        """The share's number among its set, from 1."""
+    def place(self) -> str:
+        """The member's number, ``2``, or group and member, ``1.2``, where there is more than one group."""
         ...
 
     @property
@@ -63,13 +65,34 @@ class EnteredShare:
     """A well-formed share that somebody entered; which set it belongs to is not known yet."""
 
     words: tuple[str, ...] = field(repr=False)
-    index: int
+    group: int
+    """Which group it is of, from 1."""
+    member: int
+    """Which of its group's shares it is, from 1."""
     threshold: int
+    """How many members count as the group."""
+    group_threshold: int
+    group_count: int
     identifier: int
     """SLIP-39's 15-bit set number; different sets can, rarely, carry the same one."""
     value: bytes = field(repr=False)
     set_id: str | None = None
     """The 128-bit set id, 32 hex digits, when the share came from a sheet's QR code."""
+
+    @property
+    def place(self) -> str:
+        """The member's number, or group and member, as its words say."""
+        return place_text(self.group, self.member, grouped=self.group_count > 1)
+
+    @property
+    def name(self) -> str:
+        """What to call it while its group's name is not known: ``share 2``, or ``share 2 of group 1``."""
+        return f"share {self.member} of group {self.group}" if self.group_count > 1 else f"share {self.member}"
+
+
+def place_text(group: int, member: int, *, grouped: bool) -> str:
+    """Write a share's place as words files and QR codes have it: ``2``, or ``1.2`` where there are groups."""
+    return f"{group}.{member}" if grouped else str(member)
 
 
 def parse_share(text: str) -> EnteredShare:
@@ -123,8 +146,8 @@ def decode_words(words: Sequence[str]) -> EnteredShare:
     """Decode whole words of SLIP-39 and check what they say of themselves.
 
     Raises:
-        RequestRejected: ``share.checksum``, or ``share.unsupported`` for a share with groups, a threshold of
-            one, or parameters that coldroot does not make.
+        RequestRejected: ``share.checksum``, or ``share.unsupported`` for a share that is enough alone, or has
+            parameters that coldroot does not make.
     """
     try:
         decoded = Slip39Share.from_mnemonic(" ".join(words))
@@ -135,29 +158,40 @@ def decode_words(words: Sequence[str]) -> EnteredShare:
             "the words do not fit together: at least one is wrong, or two have changed places",
             hint="compare every word and its number with the sheet",
         ) from None
-    if decoded.group_count != 1 or decoded.group_threshold != 1 or decoded.group_index != 0:
-        raise _unsupported("it belongs to a set with groups")
-    if decoded.member_threshold == 1:
+    if decoded.member_threshold == 1 and decoded.group_threshold == 1:
         raise _unsupported("it is a secret that was never split")
+    if decoded.member_threshold == 1 and decoded.index != 0:
+        raise _unsupported("it is one of several shares of which each is enough")
+    if decoded.group_index >= decoded.group_count:
+        raise _unsupported("it is of a group that its set does not have")
     if not decoded.extendable or decoded.iteration_exponent != 1:
         raise _unsupported("it was made with other parameters")
     return EnteredShare(
         words=tuple(words),
-        index=decoded.index + 1,
+        group=decoded.group_index + 1,
+        member=decoded.index + 1,
         threshold=decoded.member_threshold,
+        group_threshold=decoded.group_threshold,
+        group_count=decoded.group_count,
         identifier=decoded.identifier,
         value=decoded.value,
     )
 
 
+def opening_words(identifier: int) -> tuple[str, str]:
+    """Return the two words that every share of a set begins with: its public number and our parameters."""
+    encoded = identifier << 5 | 1 << 4 | 1
+    return WORDLIST[encoded >> 10], WORDLIST[encoded & 1023]
+
+
 def envelope(share: HasWords, *, set_id: str) -> str:
-    """Return the text of a sheet's QR code: the words, the set id and the index, upper case.
+    """Return the text of a sheet's QR code: the words, the set id and the share's place, upper case.
 
     Upper case keeps the code in its alphanumeric mode, which makes it a third smaller. The words inside stay
     plain SLIP-39, so any other tool can still recover the secret from the sheets.
     """
     words = " ".join(share.words)
-    return f"{_ENVELOPE}:{_ENVELOPE_VERSION}:{set_id}:{share.index}:{words}".upper()
+    return f"{_ENVELOPE}:{_ENVELOPE_VERSION}:{set_id}:{share.place}:{words}".upper()
 
 
 def write_words_file(path: Path, shares: Iterable[HasWords]) -> None:
@@ -167,7 +201,7 @@ def write_words_file(path: Path, shares: Iterable[HasWords]) -> None:
         RequestRejected: ``file.exists``.
         StoreFailed: ``file.write-failed``.
     """
-    lines = [_WORDS_FILE_HEADER, *(f"{share.index}: {' '.join(share.words)}" for share in shares)]
+    lines = [_WORDS_FILE_HEADER, *(f"{share.place}: {' '.join(share.words)}" for share in shares)]
     durable.write_new(path, ("\n".join(lines) + "\n").encode("ascii"), mode=durable.PRIVATE)
 
 
@@ -194,16 +228,17 @@ def read_words_file(path: Path) -> tuple[EnteredShare, ...]:
 
 
 def _read_line(path: Path, number: int, line: str) -> EnteredShare:
-    index, colon, words = line.partition(":")
-    if not colon or not re.fullmatch(r" *[0-9]{1,2} *", index):
-        raise RequestRejected("share.words-file", f"{path} line {number} is not of the form 'index: words'")
+    place, colon, words = line.partition(":")
+    if not colon or not re.fullmatch(f" *{_PLACE} *", place):
+        raise RequestRejected("share.words-file", f"{path} line {number} is not of the form 'number: words'")
     try:
         share = parse_share(words)
     except RequestRejected as error:
         raise RequestRejected(error.code, f"{path} line {number}: {error.message}", hint=error.hint) from None
-    if share.index != int(index):
+    if share.place != place.strip():
         raise RequestRejected(
-            "share.words-file", f"{path} line {number} is numbered {int(index)}, its words are of share {share.index}"
+            "share.words-file",
+            f"{path} line {number} is numbered {place.strip()}, its words are of share {share.place}",
         )
     return share
 
@@ -218,18 +253,11 @@ def _open_envelope(text: str) -> EnteredShare:
             f"the code is of version {int(match['version'])}, this program reads version {_ENVELOPE_VERSION}",
         )
     share = parse_share(match["words"])
-    if share.index != int(match["index"]):
+    if share.place != match["place"]:
         raise RequestRejected(
-            "share.bad-envelope", f"the code says share {int(match['index'])}, its words say share {share.index}"
+            "share.bad-envelope", f"the code says share {match['place']}, its words say share {share.place}"
         )
-    return EnteredShare(
-        words=share.words,
-        index=share.index,
-        threshold=share.threshold,
-        identifier=share.identifier,
-        value=share.value,
-        set_id=match["set_id"].lower(),
-    )
+    return replace(share, set_id=match["set_id"].lower())
 
 
 def _unsupported(why: str) -> RequestRejected:

@@ -1,21 +1,19 @@
 """Splitting the ceremony secret into shares, proving the split, and putting a quorum together.
 
-The scheme is SLIP-39 by ``shamir-mnemonic``: one group, k of n members, no passphrase (with a wrong passphrase
+The scheme is SLIP-39 by ``shamir-mnemonic``: one or several groups, no passphrase (with a wrong passphrase
 SLIP-39 silently yields another secret, so there is none to get wrong). The library is called here and in
 ``share_words`` only; none of its exceptions, whose texts quote words, comes out.
 
 Invariants:
 
-* a set is k of n with 2 ≤ k ≤ n ≤ 16;
+* the groups are a ``SetShape``: nobody unlocks alone, and every quorum is proven;
 * ``combine`` returns the secret whose commitment was published, or raises; it never returns another;
-* an error says which share is at fault, or how many are missing, and holds no word.
+* an error says which share is at fault, or who is missing, and holds no word.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,6 @@ from shamir_mnemonic.share import Share as Slip39Share
 
 from ceremony.secret import CeremonySecret
 from ceremony.share_commitments import (
-    LEAST_THRESHOLD,
     MOST_IDENTIFIER,
     SET_ID_BYTES,
     Share,
@@ -34,8 +31,8 @@ from ceremony.share_commitments import (
     commit,
     commitments_from_json,
 )
+from ceremony.share_shape import GroupShape, SetShape, one_group
 from ceremony.share_words import (
-    MOST_SHARES,
     WORDS_IN_SHARE,
     EnteredShare,
     HasWords,
@@ -49,9 +46,10 @@ from ceremony.share_words import (
 from shared.errors import Fatal, RequestRejected
 
 __all__ = [
-    "MOST_SHARES",
     "WORDS_IN_SHARE",
     "EnteredShare",
+    "GroupShape",
+    "SetShape",
     "Share",
     "ShareCommitments",
     "ShareSet",
@@ -59,6 +57,7 @@ __all__ = [
     "commitments_from_json",
     "envelope",
     "expand_word",
+    "one_group",
     "parse_share",
     "prove_every_quorum",
     "read_words_file",
@@ -91,30 +90,22 @@ class ShareSet:
         return self.commitments.set_id
 
     @property
-    def threshold(self) -> int:
-        """How many shares recover the secret."""
-        return self.commitments.threshold
+    def shape(self) -> SetShape:
+        """Which shares are a quorum."""
+        return self.commitments.shape
 
 
-def split(secret: CeremonySecret, *, threshold: int, count: int, rng: Rng) -> ShareSet:
-    """Split the secret into ``count`` shares of which any ``threshold`` recover it.
+def split(secret: CeremonySecret, *, shape: SetShape, rng: Rng) -> ShareSet:
+    """Split the secret into shares of which any quorum recovers it.
 
     Args:
         secret: what to split.
-        threshold: 2 to ``count``.
-        count: up to 16.
+        shape: the groups and their thresholds.
         rng: the only source of randomness; a stuck one is noticed.
 
     Raises:
-        RequestRejected: ``share.bad-threshold``.
         Fatal: ``share.bad-rng``.
     """
-    if not LEAST_THRESHOLD <= threshold <= count <= MOST_SHARES:
-        raise RequestRejected(
-            "share.bad-threshold",
-            f"{threshold} of {count} shares is not possible: the threshold is {LEAST_THRESHOLD} or more, at most the "
-            f"number of shares, which is at most {MOST_SHARES}",
-        )
     draws = _Draws(rng)
     set_id = draws(SET_ID_BYTES).hex()
     identifier = int.from_bytes(draws(2), "big") & MOST_IDENTIFIER
@@ -122,22 +113,21 @@ def split(secret: CeremonySecret, *, threshold: int, count: int, rng: Rng) -> Sh
         secret.value, _NO_PASSPHRASE, identifier, extendable=True, iteration_exponent=_ITERATION_EXPONENT
     )
     with _randomness_from(draws):
-        members: list[Slip39Share] = split_ems(1, [(threshold, count)], encrypted)[0]
-    shares = tuple(
-        Share(
-            index=member.index + 1,
-            words=tuple(member.words()),
-            commitment=commit(set_id=set_id, index=member.index + 1, value=member.value),
+        groups: list[list[Slip39Share]] = split_ems(
+            shape.group_threshold, [(group.threshold, group.count) for group in shape.groups], encrypted
         )
-        for member in members
-    )
+    members = [member for group in groups for member in group]
     commitments = ShareCommitments(
         set_id=set_id,
         identifier=identifier,
-        threshold=threshold,
-        shares=tuple(share.commitment for share in shares),
+        shape=shape,
+        shares=tuple(
+            commit(set_id=set_id, group=member.group_index + 1, member=member.index + 1, value=member.value)
+            for member in members
+        ),
         secret=secret.commitment(),
     )
+    shares = tuple(commitments.share(index, tuple(member.words())) for index, member in enumerate(members, start=1))
     return ShareSet(commitments=commitments, shares=shares)
 
 
@@ -145,13 +135,13 @@ def prove_every_quorum(share_set: ShareSet, secret: CeremonySecret, *, progress:
     """Recover the secret from every possible quorum, in memory, starting from the words that get printed.
 
     1. Read each share back from its words and recognise it by its commitment.
-    2. Recover the encrypted secret from each of the C(n, k) quorums; all must be the same.
+    2. Recover the encrypted secret from each quorum of each set of groups; all must be the same.
     3. Decrypt it once, the slow part, and compare with the secret.
 
     Args:
         share_set: a fresh split.
         secret: what was split.
-        progress: called after each quorum; 8 of 16 has the most, 12870.
+        progress: called after each quorum; ``SetShape`` allows 50 000 at most.
 
     Returns:
         The number of quorums proven.
@@ -159,7 +149,9 @@ def prove_every_quorum(share_set: ShareSet, secret: CeremonySecret, *, progress:
     Raises:
         Fatal: ``share.unproven`` when any quorum fails: print nothing.
     """
-    commitments = share_set.commitments
+    commitments, shape = share_set.commitments, share_set.shape
+    first: EncryptedMasterSecret | None = None
+    proven = 0
     try:
         # 1.
         entered = [parse_share(" ".join(share.words)) for share in share_set.shares]
@@ -167,19 +159,22 @@ def prove_every_quorum(share_set: ShareSet, secret: CeremonySecret, *, progress:
         if recognised != list(range(1, commitments.count + 1)):
             raise Fatal("share.unproven", "the shares are not numbered one by one")
         # 2.
-        first = _recover(entered[: commitments.threshold])
-        quorums = math.comb(commitments.count, commitments.threshold)
-        for done, quorum in enumerate(itertools.combinations(entered, commitments.threshold), start=1):
-            if _recover(quorum).ciphertext != first.ciphertext:
-                raise Fatal("share.unproven", f"the shares {_numbers(quorum)} recover something else")
+        for quorum in shape.every_quorum():
+            recovered = _recover([entered[index - 1] for index in quorum])
+            first = first or recovered
+            if recovered.ciphertext != first.ciphertext:
+                raise Fatal("share.unproven", f"{shape.names(quorum)} recover something else")
+            proven += 1
             if progress is not None:
-                progress(done, quorums)
+                progress(proven, shape.quorums)
     except RequestRejected as error:
         raise Fatal("share.unproven", f"the split does not hold: {error.message}") from None
+    if first is None or proven != shape.quorums:
+        raise Fatal("share.unproven", f"{proven} of {shape.quorums} quorums were proven")
     # 3.
     if CeremonySecret(value=first.decrypt(_NO_PASSPHRASE)) != secret or secret.commitment() != commitments.secret:
         raise Fatal("share.unproven", "the shares recover another secret than the one that was split")
-    return quorums
+    return proven
 
 
 def combine(shares: Sequence[HasWords], commitments: ShareCommitments) -> CeremonySecret:
@@ -199,24 +194,22 @@ def combine(shares: Sequence[HasWords], commitments: ShareCommitments) -> Ceremo
             ``share.other-set``, ``share.duplicate``, ``share.too-few``.
         Fatal: ``share.wrong-secret`` when the published facts contradict each other.
     """
+    shape = commitments.shape
     # 1.
     by_index: dict[int, EnteredShare] = {}
     for number, share in enumerate(shares, start=1):
         entered = share if isinstance(share, EnteredShare) else decode_words(share.words)
-        commitments.recognise(entered, what=f"entry {number}")
+        recognised = commitments.recognise(entered, what=f"entry {number}")
         # 2.
-        if entered.index in by_index:
-            raise RequestRejected("share.duplicate", f"share {entered.index} was entered twice")
-        by_index[entered.index] = entered
+        if recognised.index in by_index:
+            raise RequestRejected("share.duplicate", f"{recognised.name} was entered twice")
+        by_index[recognised.index] = entered
     # 3.
-    missing = commitments.threshold - len(by_index)
-    if missing > 0:
-        raise RequestRejected(
-            "share.too-few",
-            f"{len(by_index)} of {commitments.threshold} needed shares are here, {missing} more "
-            f"{'is' if missing == 1 else 'are'} needed",
-        )
-    quorum = [by_index[index] for index in sorted(by_index)[: commitments.threshold]]
+    missing = shape.missing(by_index)
+    if missing:
+        here = shape.names(sorted(by_index)) if by_index else "none"
+        raise RequestRejected("share.too-few", f"too few shares are here ({here}); needed: {missing}")
+    quorum = [by_index[index] for index in shape.quorum(sorted(by_index))]
     # 4.
     secret = CeremonySecret(value=_recover(quorum).decrypt(_NO_PASSPHRASE))
     if secret.commitment() != commitments.secret:
@@ -226,13 +219,14 @@ def combine(shares: Sequence[HasWords], commitments: ShareCommitments) -> Ceremo
 
 def _recover(quorum: Sequence[EnteredShare]) -> EncryptedMasterSecret:
     # The library can also do this from words; they were parsed, checksummed and found to be of one set before.
-    group = ShareGroup()
+    groups: dict[int, ShareGroup] = {}
     for share in quorum:
-        group.add(_to_slip39(share))
+        groups.setdefault(share.group - 1, ShareGroup()).add(_to_slip39(share))
     try:
-        return recover_ems({0: group})
+        return recover_ems(groups)
     except MnemonicError:
-        raise RequestRejected("share.digest", f"the shares {_numbers(quorum)} do not fit together") from None
+        names = ", ".join(share.name for share in quorum)
+        raise RequestRejected("share.digest", f"{names} do not fit together") from None
 
 
 def _to_slip39(share: EnteredShare) -> Slip39Share:
@@ -240,17 +234,13 @@ def _to_slip39(share: EnteredShare) -> Slip39Share:
         identifier=share.identifier,
         extendable=True,
         iteration_exponent=_ITERATION_EXPONENT,
-        group_index=0,
-        group_threshold=1,
-        group_count=1,
-        index=share.index - 1,
+        group_index=share.group - 1,
+        group_threshold=share.group_threshold,
+        group_count=share.group_count,
+        index=share.member - 1,
         member_threshold=share.threshold,
         value=share.value,
     )
-
-
-def _numbers(quorum: Sequence[EnteredShare]) -> str:
-    return ", ".join(str(share.index) for share in quorum)
 
 
 class _Draws:

@@ -108,24 +108,29 @@ class AtTerminal(_Narrator):
 
     def quorum(self, commitments: ShareCommitments) -> Sequence[EnteredShare]:
         """Ask for one share after another, unseen; a wrong one is named and asked for again."""
+        shape = commitments.shape
         found: dict[int, EnteredShare] = {}
-        while len(found) < commitments.threshold:
-            share = self._ask(commitments, f"Share {len(found) + 1} of {commitments.threshold}: type its words")
-            if share.index in found:
-                self.tell(f"share {share.index} was already entered")
+        while missing := shape.missing(found):
+            share = self._ask(commitments, f"{missing} needed: type the words of a share")
+            recognised = commitments.recognise(share)
+            if recognised.index in found:
+                self.tell(f"{recognised.name} was already entered")
                 continue
-            found[share.index] = share
-            self.tell(f"share {share.index} is one of this set")
-        return tuple(found.values())
+            found[recognised.index] = share
+            self.tell(f"{recognised.name} is one of this set")
+        return tuple(found[index] for index in shape.quorum(list(found)))
 
     def read_back(self, commitments: ShareCommitments, custodians: Sequence[str]) -> tuple[int, ...]:
         """Ask each custodian in turn to type their own sheet, so that no sheet is lost on the first day."""
-        for index, custodian in enumerate(custodians, start=1):
-            share = self._ask(commitments, f"{custodian}, read your sheet back (share {index})")
-            if share.index != index:
-                raise RequestRejected("share.other-sheet", f"{custodian} holds share {share.index}, not {index}")
-            self.tell(f"share {index} is right")
-        return tuple(range(1, len(custodians) + 1))
+        read: list[int] = []
+        for (index, _), custodian in zip(commitments.shape.sheets(), custodians, strict=True):
+            name = commitments.shape.name(index)
+            found = commitments.recognise(self._ask(commitments, f"{custodian}, read your sheet back ({name})"))
+            if found.index != index:
+                raise RequestRejected("share.other-sheet", f"{custodian} holds {found.name}, not {name}")
+            self.tell(f"{name} is right")
+            read.append(index)
+        return tuple(read)
 
     def _ask(self, commitments: ShareCommitments, prompt: str) -> EnteredShare:
         for _ in range(_MOST_ATTEMPTS):
@@ -156,11 +161,15 @@ class Rehearsing(_Narrator):
     def quorum(self, commitments: ShareCommitments) -> Sequence[EnteredShare]:
         """Take the last shares of the file: whoever rehearses with a file of few or foreign shares is told."""
         shares = read_words_file(self._words_file)
-        for share in shares:
-            commitments.recognise(share, what=f"share {share.index} in {self._words_file}")
-        return shares[-commitments.threshold :]
+        by_index = {
+            commitments.recognise(share, what=f"{share.name} in {self._words_file}").index: share for share in shares
+        }
+        quorum = commitments.shape.quorum(sorted(by_index, reverse=True))
+        # Too few, or one twice: whoever combines them says so better.
+        return [by_index[index] for index in quorum] if quorum and len(by_index) == len(shares) else shares
 
     def read_back(self, commitments: ShareCommitments, custodians: Sequence[str]) -> tuple[int, ...]:
         """Read every share back from the file."""
         del custodians
-        return tuple(commitments.recognise(share).index for share in read_words_file(self._words_file))
+        here = {commitments.recognise(share).index for share in read_words_file(self._words_file)}
+        return tuple(index for index, _ in commitments.shape.sheets() if index in here)

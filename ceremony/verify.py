@@ -20,7 +20,6 @@ A claim that does not hold raises; nothing after it is checked.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,25 +250,29 @@ def _shares(evidence: _Evidence) -> Iterator[Claim]:
     facts = dict(dealt.body)
     proven = facts.pop("quorums_proven", None)
     commitments = commitments_from_json(facts)
-    if (commitments.threshold, commitments.count) != (plan.shares.groups[0].threshold, len(plan.shares.custodians)):
-        raise _false("shares.plan", "the shares are not as many as planned")
-    if proven != math.comb(commitments.count, commitments.threshold):
+    shape = commitments.shape
+    if shape != plan.shares.shape:
+        raise _false("shares.plan", "the shares are not as planned")
+    if proven != shape.quorums:
         raise _false("shares.proven", "not every quorum was proven")
-    sheets = {(each.body.get("index"), each.body.get("custodian")) for each in evidence.of(Kind.SHEET_WRITTEN)}
-    if sheets != set(enumerate(plan.shares.custodians, start=1)):
+    written = [
+        ((each.body.get("index"), each.body.get("copy")), each.body.get("custodian"))
+        for each in evidence.of(Kind.SHEET_WRITTEN)
+    ]
+    if written != list(zip(shape.sheets(), plan.shares.custodians, strict=True)):
         raise _false("shares.sheets", "not every custodian has a sheet of their own")
-    if evidence.only(Kind.SHARES_READ_BACK).body.get("indexes") != list(range(1, commitments.count + 1)):
+    if evidence.only(Kind.SHARES_READ_BACK).body.get("indexes") != [index for index, _ in shape.sheets()]:
         raise _false("shares.read-back", "not every sheet was read back")
     unlocked = evidence.of(Kind.QUORUM_UNLOCKED)
     for record in unlocked:
         indexes = record.body.get("indexes")
-        if record.seq < dealt.seq or not isinstance(indexes, list) or len(indexes) < commitments.threshold:
+        if record.seq < dealt.seq or not isinstance(indexes, list) or not shape.quorum(indexes):
             raise _false("shares.quorum", f"record {record.seq} unlocked the HSM without a quorum")
     if len(unlocked) < 1 + len(evidence.of(Kind.CERTIFICATE_ISSUED)[1:]):
         raise _false("shares.quorum", "the HSM signed without having been unlocked by a quorum")
     yield Claim(
         code="shares",
-        text=f"{commitments.threshold} of {commitments.count} shares unlock the HSM: {proven} quorums proven, "
+        text=f"{shape.describe()} unlock the HSM: {proven} quorums proven, "
         f"every sheet read back, unlocked {len(unlocked)} times",
         evidence=f"set {commitments.set_id}, record {dealt.seq}",
     )

@@ -124,7 +124,7 @@ def share_check(directory: Path) -> None:
     commitments = open_journal(CeremonyDirectory(path=directory), SystemClock()).commitments()
     words = terminal.ask_secret("The words of the sheet").decode("utf-8", "replace")
     found = commitments.recognise(parse_share(words))
-    terminal.result(f"this is share {found.index} of {commitments.count} of the set {commitments.set_id}")
+    terminal.result(f"this is {found.name} of the set {commitments.set_id} ({commitments.shape.describe()})")
 
 
 @click.group(cls=Group)

@@ -153,9 +153,9 @@ def _unlock(setting: Setting, journal: Journal) -> tuple[str, bytes]:
     quorum = people.quorum(commitments)
     secret = shares.combine(quorum, commitments)
     serial = str(journal.find(Kind.TOKEN_INITIALISED)[-1].body["serial"])
-    used = [share.index for share in quorum]
+    used = [commitments.recognise(share).index for share in quorum]
     journal.append(Kind.QUORUM_UNLOCKED, {"indexes": list(used), "token": serial})
-    people.tell(f"shares {', '.join(map(str, used))} recover the secret")
+    people.tell(f"{commitments.shape.names(used)} recover the secret")
     return serial, secret.user_pin()
 
 

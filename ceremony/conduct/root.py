@@ -80,7 +80,12 @@ def create_root(
     people, directory = setting.people, setting.directory
     # 1. Nothing is written before everything that can be refused was.
     directory.refuse_if_used()
-    paper.check_papers(title=plan.title, root_name=common_name_of(plan.root.subject), custodians=plan.shares.custodians)
+    paper.check_papers(
+        title=plan.title,
+        root_name=common_name_of(plan.root.subject),
+        custodians=plan.shares.custodians,
+        groups=[group.name for group in plan.shares.groups],
+    )
     findings = check_host(setting)
     # 2.
     people.step(StepName.TRANSCRIPT_OPENED)
@@ -136,9 +141,8 @@ class _Dealing:
     def _deal(self, secret: CeremonySecret) -> ShareSet:
         # 5.
         people, planned = self._setting.people, self._plan.shares
-        count = len(planned.custodians)
         people.step(StepName.SHARES_SPLIT)
-        dealt = shares.split(secret, threshold=planned.groups[0].threshold, count=count, rng=self._setting.rng)
+        dealt = shares.split(secret, shape=planned.shape, rng=self._setting.rng)
         proven = shares.prove_every_quorum(dealt, secret)
         self._journal.append(Kind.SHARES_DEALT, dealt.commitments.to_json() | {"quorums_proven": proven})
         people.tell(f"set {dealt.set_id}: {planned.describe()}; all {proven} quorums recover the secret")
@@ -149,31 +153,35 @@ class _Dealing:
         people, directory, plan = self._setting.people, self._setting.directory, self._plan
         people.step(StepName.SHEETS_WRITTEN)
         durable.make_directory(directory.sheets, private=True)
-        for share, custodian in zip(dealt.shares, plan.shares.custodians, strict=True):
+        sheets = zip(plan.shares.shape.sheets(), plan.shares.custodians, strict=True)
+        for number, ((index, copy), custodian) in enumerate(sheets, start=1):
+            share = dealt.shares[index - 1]
             facts = paper.SheetFacts(
                 title=plan.title,
                 root_name=common_name_of(plan.root.subject),
                 custodian=custodian,
-                index=share.index,
+                index=index,
+                copy=copy,
                 commitments=dealt.commitments,
                 rehearsal=self._setting.mode is Mode.REHEARSAL,
             )
             sheet, receipt = paper.share_sheet(facts, share), paper.share_receipt(facts)
-            path = directory.sheets / f"share-{share.index}.pdf"
+            path = directory.sheets / f"share-{number}.pdf"
             with durable.Staging() as staging:
                 staging.add(path, sheet, mode=durable.PRIVATE)
-                staging.add(directory.sheets / f"receipt-{share.index}.pdf", receipt)
+                staging.add(directory.sheets / f"receipt-{number}.pdf", receipt)
             self._journal.append(
                 Kind.SHEET_WRITTEN,
                 {
-                    "index": share.index,
+                    "index": index,
+                    "copy": copy,
                     "custodian": custodian,
                     "file": f"sheets/{path.name}",
                     "sha256": hashlib.sha256(sheet).hexdigest(),
                     "receipt_sha256": hashlib.sha256(receipt).hexdigest(),
                 },
             )
-            people.tell(f"share {share.index} for {custodian}: {path}")
+            people.tell(f"{share.name} for {custodian}: {path}")
 
 
 def _initialise(setting: Setting, journal: Journal, dealing: _Dealing) -> tuple[str, bytes]:
@@ -249,7 +257,7 @@ def _prove_recovery(
     people.step(StepName.SHEETS_READ_BACK)
     indexes = people.read_back(commitments, plan.shares.custodians)
     journal.append(Kind.SHARES_READ_BACK, {"indexes": list(indexes)})
-    people.tell(f"shares {', '.join(map(str, indexes))} read back and recognised")
+    people.tell(f"{commitments.shape.names(indexes)} read back and recognised")
     people.step(StepName.HSM_UNLOCKED_ANEW)
     quorum = people.quorum(commitments)
     recovered = shares.combine(quorum, commitments)
@@ -257,9 +265,9 @@ def _prove_recovery(
         key = token.find(label=plan.root.label)
         if key.public_key() != certificate.public_key():
             raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
-    used = [share.index for share in quorum]
+    used = [commitments.recognise(share).index for share in quorum]
     journal.append(Kind.QUORUM_UNLOCKED, {"indexes": list(used), "token": serial})
-    people.tell(f"shares {', '.join(map(str, used))} unlocked it, and it holds the root's key")
+    people.tell(f"{commitments.shape.names(used)} unlocked it, and it holds the root's key")
 
 
 def words_keeper(path: Path) -> Callable[[ShareSet], None]:

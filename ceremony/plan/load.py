@@ -176,7 +176,7 @@ def _rotation(table: Table) -> RotationPlan:
 def _shares(table: Table) -> SharesPlan:
     given = table.tables("group")
     if not given:
-        return SharesPlan(group_threshold=1, groups=(_group(table, "custodians"),))
+        return _shaped(table, SharesPlan(group_threshold=1, groups=(_group(table, "custodians"),)))
     groups = []
     for each in given:
         with each:
@@ -188,7 +188,16 @@ def _shares(table: Table) -> SharesPlan:
     for kind, found in (("group", [group.name for group in groups]), ("custodian", holders)):
         if len(set(found)) != len(found):
             raise table.refuse("group", f"a {kind} is named twice")
-    return SharesPlan(group_threshold=group_threshold, groups=tuple(groups))
+    return _shaped(table, SharesPlan(group_threshold=group_threshold, groups=tuple(groups)))
+
+
+def _shaped(table: Table, shares: SharesPlan) -> SharesPlan:
+    # What cannot be shared so, or not be proven while people wait, is refused years before it is tried.
+    try:
+        _ = shares.shape
+    except RequestRejected as refusal:
+        raise table.refuse("group" if len(shares.groups) > 1 else "threshold", refusal.message) from None
+    return shares
 
 
 def _group(table: Table, name: str) -> GroupPlan:

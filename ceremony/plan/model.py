@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from cryptography import x509
 
+from ceremony.share_shape import GroupShape, SetShape
 from shared import names
 from shared.ca_extensions import ALLOWED_ON_CA, CaExtensions
 from shared.errors import RequestRejected
@@ -146,12 +147,22 @@ class SharesPlan:
         """All custodians, group by group."""
         return tuple(name for group in self.groups for name in group.custodians)
 
+    @property
+    def shape(self) -> SetShape:
+        """The same as the sharing knows it: numbers without names of people.
+
+        Raises:
+            RequestRejected: ``share.bad-threshold`` or ``share.too-many-quorums``.
+        """
+        groups = tuple(
+            GroupShape(name=group.name, threshold=group.threshold, custodians=len(group.custodians))
+            for group in self.groups
+        )
+        return SetShape(group_threshold=self.group_threshold, groups=groups)
+
     def describe(self) -> str:
         """Say the rule in words."""
-        parts = [f"{group.threshold} of {len(group.custodians)} {group.name}" for group in self.groups]
-        if len(parts) == 1:
-            return parts[0]
-        return f"{self.group_threshold} of {len(parts)} groups ({', '.join(parts)})"
+        return self.shape.describe()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

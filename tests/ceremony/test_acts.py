@@ -175,7 +175,9 @@ def _swap(lines: list[str]) -> list[str]:
 def _foreign(lines: list[str]) -> list[str]:
     from ceremony.secret import CeremonySecret  # noqa: PLC0415 (only here)
 
-    other = shares.split(CeremonySecret(value=os.urandom(32)), threshold=3, count=5, rng=os.urandom)
+    other = shares.split(
+        CeremonySecret(value=os.urandom(32)), shape=shares.one_group(threshold=3, count=5), rng=os.urandom
+    )
     return [*lines[:-1], f"5: {' '.join(other.shares[4].words)}"]
 
 
@@ -184,7 +186,7 @@ def _foreign(lines: list[str]) -> list[str]:
     [
         (_words_with(_mistype), "word 7 is not in the word list"),
         (_words_with(_swap), "the words do not fit together"),
-        (_words_with(lambda lines: lines[:3]), "1 more is needed"),
+        (_words_with(lambda lines: lines[:3]), "needed: 1 more of the custodians"),
         (_words_with(_foreign), "share 5"),
         (_words_with(lambda lines: [*lines[:-1], lines[-2]]), "share 4 was entered twice"),
         (lambda rehearsal: rehearsal.words.chmod(0o644), "can be read by others"),

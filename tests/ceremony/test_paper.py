@@ -17,7 +17,7 @@ from PIL import Image
 from ceremony.document.page import check_printable
 from ceremony.paper import SheetFacts, check_papers, share_receipt, share_sheet
 from ceremony.secret import CeremonySecret
-from ceremony.shares import ShareSet, parse_share, split
+from ceremony.shares import ShareSet, one_group, parse_share, split
 from shared.crossing.words import digest_words
 from shared.errors import ColdrootError, Fatal, RequestRejected
 
@@ -27,7 +27,7 @@ needs_poppler = pytest.mark.skipif(
 
 
 def dealt(count: int = 5) -> ShareSet:
-    return split(CeremonySecret(value=seeded(7)(32)), threshold=3, count=count, rng=seeded(8))
+    return split(CeremonySecret(value=seeded(7)(32)), shape=one_group(threshold=3, count=count), rng=seeded(8))
 
 
 def facts(index: int = 2, *, custodian: str = "Zoë Müller-Şimşek", rehearsal: bool = False) -> SheetFacts:

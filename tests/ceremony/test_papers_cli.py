@@ -91,7 +91,7 @@ def test_one_custodian_checks_one_sheet(finished: Rehearsal, monkeypatch: pytest
     words = shares.read_words_file(finished.words)[1].words
     monkeypatch.setattr(terminal, "ask_secret", lambda _: " ".join(words).encode())
     done = _run("share", "check", "--dir", finished.directory)
-    assert done.stdout.startswith("this is share 2 of 5")
+    assert done.stdout.startswith("this is share 2 of the set ")
     wrong = [*words[:9], "zzzz", *words[10:]]
     monkeypatch.setattr(terminal, "ask_secret", lambda _: " ".join(wrong).encode())
     done = _run("share", "check", "--dir", finished.directory)

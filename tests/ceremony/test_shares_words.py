@@ -24,7 +24,7 @@ from ceremony.share_words import (
     read_words_file,
     write_words_file,
 )
-from ceremony.shares import ShareSet, split
+from ceremony.shares import ShareSet, one_group, split
 from shared.errors import RequestRejected
 
 SECRET = CeremonySecret(value=seeded(7)(32))
@@ -42,7 +42,7 @@ MESSAGES = {
 
 
 def dealt() -> ShareSet:
-    return split(SECRET, threshold=3, count=5, rng=seeded(8))
+    return split(SECRET, shape=one_group(threshold=3, count=5), rng=seeded(8))
 
 
 WORDS = dealt().shares[1].words
@@ -84,7 +84,7 @@ def test_form_does_not_matter(text: str) -> None:
     """A custodian must not fail over case, spacing or short forms."""
     entered = parse_share(text)
     assert entered.words == WORDS
-    assert (entered.index, entered.threshold) == (2, 3)
+    assert (entered.group, entered.member, entered.threshold, entered.place) == (1, 2, 3, "2")
 
 
 def test_set_id_comes_from_the_code_only() -> None:
@@ -157,18 +157,18 @@ def test_every_pair_of_swapped_words_is_refused() -> None:
 
 def _other_slip39(groups: list[tuple[int, int]], *, extendable: bool = True, exponent: int = 1) -> str:
     encrypted = EncryptedMasterSecret.from_master_secret(SECRET.value, b"", 5, extendable, exponent)
-    return str(split_ems(len(groups), groups, encrypted)[0][0].mnemonic())
+    return str(split_ems(1, groups, encrypted)[0][0].mnemonic())
 
 
 @pytest.mark.parametrize(
     "text",
     [
         _other_slip39([(1, 1)]),
-        _other_slip39([(2, 3), (2, 3)]),
+        _other_slip39([(1, 1), (2, 3)]),
         _other_slip39([(2, 3)], extendable=False),
         _other_slip39([(2, 3)], exponent=2),
     ],
-    ids=["never split", "with groups", "not extendable", "other exponent"],
+    ids=["never split", "enough alone", "not extendable", "other exponent"],
 )
 def test_foreign_kinds_of_share_are_refused(text: str) -> None:
     """A wallet's backup sheet typed by mistake is SLIP-39 too, and none of ours."""

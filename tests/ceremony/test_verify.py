@@ -149,7 +149,7 @@ def _set(kind: str, **values: object) -> Callable[[list[dict[str, object]]], Non
         (_set("certificate-prepared", tbs_sha256="00" * 32), "verify.certificate.prepared"),
         (_set("certificate-issued", serial="1"), "verify.certificate.recorded"),
         (_set("shares-dealt", quorums_proven=9), "verify.shares.proven"),
-        (_set("shares-dealt", threshold=2), "verify.shares.plan"),
+        (_set("shares-dealt", groups=[{"name": "custodians", "threshold": 2, "custodians": 5}]), "verify.shares.plan"),
         (_set("shares-dealt", shares="x"), "share.bad-commitments"),
         (_set("sheet-written", custodian="Mallory"), "verify.shares.sheets"),
         (_set("quorum-unlocked", indexes=[1, 2]), "verify.shares.quorum"),
