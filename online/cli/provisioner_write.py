@@ -100,8 +100,8 @@ def add(
     is_jwk = chosen is ProvisionerType.JWK
     if (create or public_key or private_key or password_file) and not is_jwk:
         raise click.UsageError(f"--create, --public-key, --private-key and --password-file are not for {kind}")
-    wishes = Wishes(key=_public_key(public_key), roots=_roots(x5c_roots), oidc=oidc, claims=claims)
     key_wishes = _key_wishes(key, public_key, private_key, password_file, create=create) if is_jwk else None
+    wishes = Wishes(key=_public_key(public_key), roots=_roots(x5c_roots), oidc=oidc, claims=claims)
     file = ca_config or home.config
     managed = managing.add(file, chosen, name, wishes, key=key_wishes, rng=os.urandom)
     _tell(managed, file, name)
@@ -148,10 +148,10 @@ def update(
     """
     if password_file is not None and not (create or private_key):
         raise click.UsageError("--password-file goes with --create or --private-key")
-    wishes = Wishes(key=_public_key(public_key), roots=_roots(x5c_roots), oidc=oidc, claims=claims)
     replaced = (
         _key_wishes(key, public_key, private_key, password_file, create=create) if create or private_key else None
     )
+    wishes = Wishes(key=_public_key(public_key), roots=_roots(x5c_roots), oidc=oidc, claims=claims)
     if new_name is None and replaced is None and wishes == Wishes():
         raise click.UsageError("nothing to change: see --help")
     file = ca_config or home.config
