@@ -133,7 +133,9 @@ def take_over(home: StepHome) -> tuple[Path, ...]:
     except ColdrootError:
         if fresh:
             with contextlib.suppress(OSError):
-                database.unlink()
+                # SQLite and its writers keep files beside it.
+                for each in database.parent.glob(f"{database.name}*"):
+                    each.unlink()
                 database.parent.rmdir()
         raise
     return (home.target, database) if fresh else (home.target,)
