@@ -124,10 +124,10 @@ def take_over(home: StepHome) -> tuple[Path, ...]:
     # 2.
     database = home.path / _DATABASE
     fresh = not database.exists()
-    if fresh:
-        durable.make_directory(database.parent, private=True)
-        create_database(database)
     try:
+        if fresh:
+            durable.make_directory(database.parent, private=True)
+            create_database(database)
         # 3. It may hold a password.
         durable.write_new(home.target, home.content(), mode=durable.PRIVATE)
     except ColdrootError:

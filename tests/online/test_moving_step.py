@@ -21,7 +21,7 @@ from online.moving.step_config import convert
 from online.moving.step_home import StepHome, read_step_home, take_over
 from online.provisioners.x5c import X5cProvisioner
 from online.strict_json import JsonObject
-from shared.errors import ColdrootError, RequestRejected
+from shared.errors import ColdrootError, RequestRejected, StoreFailed
 from shared.keystore import private_key_pem
 from shared.pem import certificate_pem
 
@@ -97,8 +97,14 @@ def test_provisioners_one_by_one(tmp_path: Path) -> None:
 
 def test_settings_one_by_one(tmp_path: Path) -> None:
     """Without this, a setting could be lost without a word, or stop a node that could run without it."""
-    authority: dict[str, Any] = {**provisioners(), "claims": {"maxTLSCertDuration": "48h", "enableSSHCA": True}, "enableAdmin": True,
-                 "backdate": "1m0s", "certificateIssuer": {"type": "stepcas"}, "aNote": 1}  # fmt: skip
+    authority: dict[str, Any] = {
+        **provisioners(),
+        "claims": {"maxTLSCertDuration": "48h", "enableSSHCA": True},
+        "enableAdmin": True,
+        "backdate": "1m0s",
+        "certificateIssuer": {"type": "stepcas"},
+        "aNote": 1,
+    }
     home = step_home(
         tmp_path / "step", authority=authority, ssh={"hostKey": "/x"}, monitoring={"type": "newrelic"}, aNote="mine",
         templates={}, insecureAddress="", db=...,
@@ -165,13 +171,14 @@ def test_nothing_is_overwritten_and_nothing_stays_half_done(tmp_path: Path, monk
     found = read_step_home(home)
 
     def full(*_: object, **__: object) -> None:
-        raise RequestRejected("file.exists", "somebody was quicker")
+        raise StoreFailed("file.write-failed", "the disk is full")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("online.moving.step_home.durable.write_new", full)
-        with pytest.raises(RequestRejected):
-            take_over(found)
-    assert not (home / "coldroot").exists()
+    for what in ("create_database", "durable.write_new"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"online.moving.step_home.{what}", full)
+            with pytest.raises(StoreFailed):
+                take_over(found)
+        assert not (home / "coldroot").exists()
     written = take_over(found)
     assert [each.name for each in written] == ["coldroot.json", "coldroot.db"]
     assert found.target.stat().st_mode & 0o777 == 0o600
