@@ -102,4 +102,10 @@ def _default_url(host: str, address: tuple[str, int], insecure: tuple[str, int] 
         port = address[1]
         return f"https://{shown}{PATH}" if port == _HTTPS_PORT else f"https://{shown}:{port}{PATH}"
     port = insecure[1]
+    if not port:
+        raise RequestRejected(
+            "config.malformed",
+            "insecureAddress has the port 0, which nobody can find",
+            hint="choose a port, or say in crl.idpURL where the list is found",
+        )
     return f"http://{shown}{PATH}" if port == _HTTP_PORT else f"http://{shown}:{port}{PATH}"
