@@ -13,6 +13,8 @@ from typing import Self, TypeVar
 from shared.errors import RequestRejected
 
 _T = TypeVar("_T")
+# Near enough for a transposition ("titel"), too far for two known keys of one table ("token_serial", "token_label").
+_TYPO = 0.75
 _KIND = {str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
 
 
@@ -44,10 +46,14 @@ class Table:
         """Return a value that must be there.
 
         Raises:
-            RequestRejected: ``<code>.missing-key`` or ``<code>.wrong-type``.
+            RequestRejected: ``<code>.missing-key``, ``<code>.unknown-key`` when it stands there misspelt, or
+                ``<code>.wrong-type``.
         """
         found = self.optional(key, kind)
         if found is None:
+            unread = [each for each in self._values if each not in self._known]
+            for typo in difflib.get_close_matches(key, unread, n=1, cutoff=_TYPO):
+                raise self._unknown(typo, f"did you mean {self.path(key)}?")
             raise RequestRejected(f"{self._code}.missing-key", f"{self.path(key)} is missing")
         return found
 
@@ -104,11 +110,11 @@ class Table:
         for key in self._values:
             if key not in self._known:
                 near = difflib.get_close_matches(key, self._known, n=1)
-                raise RequestRejected(
-                    f"{self._code}.unknown-key",
-                    f"{self.path(key)} is not a known key",
-                    hint=f"did you mean {self.path(near[0])}?" if near else f"known keys: {', '.join(self._known)}",
-                )
+                known = f"known keys: {', '.join(self._known)}"
+                raise self._unknown(key, f"did you mean {self.path(near[0])}?" if near else known)
+
+    def _unknown(self, key: str, hint: str) -> RequestRejected:
+        return RequestRejected(f"{self._code}.unknown-key", f"{self.path(key)} is not a known key", hint=hint)
 
     def __enter__(self) -> Self:
         return self

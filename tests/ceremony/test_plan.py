@@ -31,7 +31,7 @@ def test_the_example_is_a_plan() -> None:
         ("version = 1", "version = 2", "version"),
         ("version = 1", "version = true", "version"),
         ('title = "Example root key ceremony"', 'title = ""', "title"),
-        ('title = "Example root key ceremony"', 'titel = "x"', "title"),
+        ('title = "Example root key ceremony"', 'titel = "x"', "titel is not a known key"),
         ("[root]", "[root]\ncolour = 1", "root.colour"),
         ('common_name = "Example Root CA"', 'common_name = "a\\nb"', "root.common_name"),
         ('key = "ec-p384"', 'key = "dsa"', "root.key"),
@@ -49,7 +49,7 @@ def test_the_example_is_a_plan() -> None:
         ('"Blaise"', '"Ada"', "shares.custodians"),
         ('"Blaise"', '""', "shares.custodians[1]"),
         ('"Blaise"', "7", "shares.custodians[1]"),
-        ("[shares]", "[share]", "shares is missing"),
+        ("[shares]", "[share]", "share is not a known key"),
     ],
 )
 def test_each_mistake_names_its_key(old: str, new: str, named: str) -> None:

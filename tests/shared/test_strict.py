@@ -27,6 +27,26 @@ def test_unknown_keys_are_named_with_the_nearest() -> None:
     assert refused.value.hint == "known keys: validity"
 
 
+@pytest.mark.parametrize(
+    ("values", "wanted", "code", "message"),
+    [
+        ({"titel": "A"}, "title", "unknown-key", "top.titel is not a known key"),
+        ({"threshhold": 3}, "threshold", "unknown-key", "top.threshhold is not a known key"),
+        ({"fiel": "a"}, "file", "unknown-key", "top.fiel is not a known key"),
+        # These are keys of one table too: the one that is not read yet is no misspelling of the missing one.
+        ({"token_serial": "1"}, "token_label", "missing-key", "top.token_label is missing"),
+        ({"rotation": []}, "organization", "missing-key", "top.organization is missing"),
+        ({}, "title", "missing-key", "top.title is missing"),
+    ],
+)
+def test_a_misspelt_required_key_is_named(values: dict[str, object], wanted: str, code: str, message: str) -> None:
+    """``title is missing`` is of no use to somebody who sees it standing there, as ``titel``."""
+    with pytest.raises(RequestRejected) as refused:
+        _table(**values).required(wanted, str)
+    assert (refused.value.code, refused.value.message) == (f"x.{code}", message)
+    assert refused.value.hint == (f"did you mean top.{wanted}?" if code == "unknown-key" else None)
+
+
 @pytest.mark.parametrize(("value", "kind"), [(True, int), (1, bool), ("1", int), (1, str), ({}, list), ([], dict)])
 def test_types(value: object, kind: type[object]) -> None:
     """``true`` in the place of a number would count as 1."""
