@@ -24,6 +24,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class Transcript:
         1. Take the file's lock, so that two commands cannot both continue from the same line.
         2. Insist that the file is still what was verified.
         3. Encode the record after the last one, and read it back as a verifier would.
-        4. Write the line and flush it.
+        4. Write the line, flush it and remember it, with signals held back: an interrupt between writing and
+           remembering would make our own line look like somebody else's.
 
         Args:
             kind: what is recorded; see ``Record.kind``.
@@ -155,9 +157,10 @@ class Transcript:
             line = _encode(seq=last.seq + 1, prev=last.digest.hex(), time=time, kind=kind, body=body)
             record = _read_line(line, previous=last)
             # 4.
-            durable.append_line(self._path, line[:-1])
-        self._known.update(line)
-        self._records = (*self._records, record)
+            with _signals_held_back():
+                durable.append_line(self._path, line[:-1])
+                self._known.update(line)
+                self._records = (*self._records, record)
         return record
 
 
@@ -318,6 +321,15 @@ def _check_scalar(value: object) -> None:
 
 def _is_kind(kind: str) -> bool:
     return len(kind) <= _LONGEST_KIND and _KIND.fullmatch(kind) is not None
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

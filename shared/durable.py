@@ -15,6 +15,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +25,8 @@ from shared.errors import RequestRejected, StoreFailed
 PUBLIC = 0o644
 PRIVATE = 0o600
 DEFAULT_LIMIT_BYTES = 1 << 20
+# As much as a bundle with its images: a disk with less room is full for our purposes.
+_PROBE_BYTES = 256 << 10
 
 
 def read_file(path: Path, *, limit: int = DEFAULT_LIMIT_BYTES) -> bytes:
@@ -98,6 +101,19 @@ def make_directory(path: Path, *, private: bool = False) -> None:
         raise StoreFailed("file.write-failed", f"{path} cannot be created: {error.strerror}") from None
 
 
+def probe_directory(path: Path) -> None:
+    """Insist that files can be created in a directory, by creating one and taking it away again.
+
+    Raises:
+        StoreFailed: ``file.write-failed``.
+    """
+    staging = Staging()
+    try:
+        staging.add(path / "probe", bytes(_PROBE_BYTES))
+    finally:
+        staging.discard()
+
+
 def write_new(path: Path, content: bytes, *, mode: int = PUBLIC) -> None:
     """Create one file that must not exist yet.
 
@@ -149,6 +165,31 @@ def append_line(path: Path, line: bytes) -> None:
         raise StoreFailed("file.write-failed", f"{path} cannot be written: {error.strerror}") from None
 
 
+def erase(path: Path) -> None:
+    """Overwrite a file with zeros, flush that, and remove it.
+
+    A disk or file system that writes elsewhere than it is told (flash, journals, snapshots) can keep the old
+    bytes: what must leave no trace belongs on a file system in memory.
+
+    Raises:
+        RequestRejected: ``file.not-regular``: a link, or what is no file, is not followed.
+        StoreFailed: ``file.write-failed``; the file may still be there.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RequestRejected("file.not-regular", f"{path} is not a regular file")
+            _write_all(descriptor, bytes(os.fstat(descriptor).st_size))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        path.unlink()
+        _flush_directory(path.parent)
+    except OSError as error:
+        raise StoreFailed("file.write-failed", f"{path} cannot be removed: {error.strerror}") from None
+
+
 class Staging:
     """A set of files that appear together, or not at all when anything fails before ``commit``.
 
@@ -169,6 +210,7 @@ class Staging:
         mode: int = PUBLIC,
         overwrite: bool = False,
         owner: tuple[int, int] | None = None,
+        labels: Mapping[str, bytes] | None = None,
     ) -> None:
         """Write one file beside its place.
 
@@ -178,6 +220,7 @@ class Staging:
             mode: permission bits from the first byte on, whatever the umask.
             overwrite: replace what stands there; otherwise an existing file is an error.
             owner: user and group of the file; the process's own unless given.
+            labels: extended attributes, such as the SELinux context.
 
         Raises:
             RequestRejected: ``file.exists``.
@@ -195,6 +238,8 @@ class Staging:
                 if owner is not None:
                     os.fchown(descriptor, *owner)
                 os.fchmod(descriptor, mode)
+                for name, value in (labels or {}).items():
+                    os.setxattr(descriptor, name, value)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

@@ -3,7 +3,15 @@
 from ceremony.hsm.cryptoki import PinLimits
 from ceremony.hsm.root_key import check_attributes, generate_root_key, key_attributes
 from ceremony.hsm.settings import HsmSettings, load_hsm_settings
-from ceremony.hsm.tokens import Pins, hsm_random, initialise_token, initialise_with, open_token, replace_pins
+from ceremony.hsm.tokens import (
+    Pins,
+    check_blank,
+    hsm_random,
+    initialise_token,
+    initialise_with,
+    open_token,
+    replace_pins,
+)
 from shared.keystore import HsmKey, Token, TokenInfo, TokenObject
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "TokenInfo",
     "TokenObject",
     "check_attributes",
+    "check_blank",
     "generate_root_key",
     "hsm_random",
     "initialise_token",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,24 @@ class Pins:
     """The security officer's: initialises, and sets a new user PIN."""
     user: bytes = field(repr=False)
     """The user's: makes keys and signs."""
+
+
+def check_blank(settings: HsmSettings) -> None:
+    """Insist that there is exactly one blank token to initialise, and that the label is free. Changes nothing.
+
+    Raises:
+        RequestRejected: ``hsm.token-exists``, ``hsm.no-blank-token`` or ``hsm.token-ambiguous``.
+        NotFound: ``hsm.module-missing``.
+        PeerFailed: ``hsm.*``.
+    """
+    directory = settings.softhsm_directory
+    fresh = directory is not None and not directory.exists()
+    try:
+        _blank_token(settings.activate(create=True), settings)
+    finally:
+        if directory is not None and fresh:
+            # SoftHSM must have a directory to be asked at all; the act makes it again when it comes to that.
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def initialise_token(settings: HsmSettings, *, so_pin: bytes, user_pin: bytes) -> TokenInfo:
