@@ -17,6 +17,7 @@ from online.child import Tie
 from online.config import Config
 from online.crl_keeper import Bell, run_keeper
 from online.metrics.endpoint import Metering
+from online.rate_limit import RateLimiter
 from online.server import Pace, run_worker
 from online.trial import Remembered
 from shared.clock import SystemClock
@@ -44,6 +45,8 @@ class Inherited:
     pace: Pace
     metering: Metering | None
     bell: Bell
+    limiter: RateLimiter | None
+    """One for all workers."""
 
 
 async def work(tie: Tie, inherited: Inherited) -> None:
@@ -67,6 +70,7 @@ async def work(tie: Tie, inherited: Inherited) -> None:
         metering=inherited.metering,
         plain=inherited.listeners.plain,
         ring=inherited.bell.ring,
+        limiter=inherited.limiter,
     )
     beating.cancel()
 

@@ -43,6 +43,7 @@ _FAMILY: dict[int, tuple[type[ColdrootError], str]] = {
     403: (PolicyDenied, "ca.denied"),
     404: (NotFound, "ca.not-found"),
     413: (RequestRejected, "ca.rejected"),
+    429: (PeerFailed, "ca.busy"),
     501: (Unsupported, "ca.unsupported"),
 }
 

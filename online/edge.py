@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
 import weakref
 from collections.abc import Mapping
@@ -28,10 +29,12 @@ from online.accesslog import Log, Served
 from online.api import Api, EdgeError, Request, Response, edge_response, internal_response, unavailable_response
 from online.api.routes import endpoint_name
 from online.metrics.meter import Meter
+from online.rate_limit import RateLimiter
 from shared.errors import RequestRejected
 from shared.pem import load_certificate_der
 
 _DRAIN_LOOK_SECONDS = 0.02
+_HEALTH = "/health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,15 @@ class Limits:
 class Edge(web.Server):
     """Makes one protocol a connection, and knows which of them are busy."""
 
-    def __init__(self, api: Api, log: Log, *, limits: Limits | None = None, meter: Meter | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        log: Log,
+        *,
+        limits: Limits | None = None,
+        meter: Meter | None = None,
+        limiter: RateLimiter | None = None,
+    ) -> None:
         """Make an edge. Call it inside the running event loop.
 
         Args:
@@ -66,6 +77,7 @@ class Edge(web.Server):
             log: takes a line a request.
             limits: sizes and deadlines.
             meter: counts requests.
+            limiter: says which client asks too often; none does when not given.
         """
         self.limits = limits or Limits()
         super().__init__(
@@ -81,6 +93,7 @@ class Edge(web.Server):
         self._api = api
         self._log = log
         self._meter = meter or Meter()
+        self._limiter = limiter
         # A protocol exists from the moment of accept(), its connection only from the end of the TLS handshake.
         self._handshaking: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._draining = False
@@ -158,6 +171,7 @@ class Edge(web.Server):
         assert isinstance(request.protocol, _Connection)
         request.protocol.busy = True
         try:
+            self._check_rate(request)
             _check_framing(request)
             headers = _single_headers(request)
             body = await self._receive(request)
@@ -172,6 +186,18 @@ class Edge(web.Server):
         except TimeoutError:
             response = unavailable_response(f"there was no outcome within {self.limits.answer:g} s")
         return self._finish(request, response, request_id, begun, close=self._draining)
+
+    def _check_rate(self, request: web.BaseRequest) -> None:
+        """Refuse a client that asks too often, before anything that it sends is read.
+
+        Being asked for its health costs the node nothing, and whoever asks must not take a busy node for a sick one.
+        """
+        if self._limiter is None or endpoint_name(request.raw_path.partition("?")[0]) == _HEALTH:
+            return
+        wait = self._limiter.wait(request.remote or "")
+        if wait > 0:
+            headers = {"Retry-After": str(math.ceil(wait))}
+            raise EdgeError(429, "Too many requests come from this address.", headers=headers)
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body within its size and deadline."""

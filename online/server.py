@@ -31,6 +31,7 @@ from online.edge import Edge, Limits
 from online.metrics.endpoint import Metering, publish
 from online.metrics.meter import ISSUER_END, OWN_END, Meter
 from online.node import nobody_hears, open_node
+from online.rate_limit import RateLimiter
 from online.tls import OwnLeaf, make_own_leaf, server_context
 from shared.clock import Clock, rfc3339
 from shared.errors import ColdrootError
@@ -76,6 +77,7 @@ class Server:
         pace: Pace | None = None,
         meter: Meter | None = None,
         plain: socket.socket | None = None,
+        limiter: RateLimiter | None = None,
     ) -> None:
         """Prepare to serve. Call it inside the running event loop.
 
@@ -89,6 +91,7 @@ class Server:
             pace: of the worker's own tasks.
             meter: counts what happens.
             plain: a second one, for plain HTTP; the revocation list and the health are served there, nothing else.
+            limiter: says which client asks too often.
         """
         self._authority = authority
         self._config = config
@@ -100,7 +103,7 @@ class Server:
         self._meter = meter or Meter()
         self._meter.gauge(ISSUER_END, authority.hierarchy.chain[0].not_valid_after_utc.timestamp())
         api = Api(service, trace_header=config.logger.trace_header, meter=self._meter)
-        self._edge = Edge(api, log, limits=limits, meter=self._meter)
+        self._edge = Edge(api, log, limits=limits, meter=self._meter, limiter=limiter)
         self._plain = plain
         plain_api = Api(service, trace_header=config.logger.trace_header, meter=self._meter, only=_PLAIN_ENDPOINTS)
         self._plain_edge = Edge(plain_api, log, limits=limits or _PLAIN_LIMITS, meter=self._meter)
@@ -216,6 +219,7 @@ async def run_worker(
     metering: Metering | None = None,
     plain: socket.socket | None = None,
     ring: Callable[[], None] = nobody_hears,
+    limiter: RateLimiter | None = None,
 ) -> None:
     """Open the node and serve it until told to stop.
 
@@ -231,6 +235,7 @@ async def run_worker(
         metering: where its numbers go, if anywhere.
         plain: as for ``Server``.
         ring: wakes who builds revocation lists.
+        limiter: as for ``Server``.
 
     Raises:
         ColdrootError: the node could not be opened.
@@ -253,6 +258,7 @@ async def run_worker(
             pace=pace,
             meter=meter,
             plain=plain,
+            limiter=limiter,
         )
         await server.serve(stop, ready)
 

@@ -34,6 +34,7 @@ from online.listener import adopt, bind
 from online.metrics import Board, Page
 from online.metrics.endpoint import Metering
 from online.notify import Watchdog, notify
+from online.rate_limit import RateLimiter
 from online.server import Pace
 from online.signals import Signals
 from online.trial import Remembered, try_node
@@ -146,6 +147,7 @@ class _Supervisor:
         # A reload has old and new workers at the same time, and one that follows at once even more.
         self._board = Board(4 * workers if listeners.metrics is not None else 0)
         self._begun = time.monotonic()
+        self._limiter = _limiter_of(config)
 
     def run(self) -> None:
         """Start, watch, end.
@@ -190,6 +192,7 @@ class _Supervisor:
             if self._listeners.metrics is not None and page is not None
             else None,
             bell=self._bell,
+            limiter=self._limiter,
         )
 
         def run(tie: Tie) -> None:
@@ -289,15 +292,17 @@ class _Supervisor:
     def _reload(self) -> None:
         """Replace the workers one at a time by ones of the configuration as it is now."""
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        before = self._config, self._remembered, self._places
+        before = self._config, self._remembered, self._places, self._limiter
         try:
             config = load_config(self._config.path)
             self._config, self._remembered = config, self._try(config)
             self._places = self._fitting(self._places, config)
+            if config.rate_limit != before[0].rate_limit:
+                self._limiter = _limiter_of(config)
             for index, place in enumerate(self._places):
                 self._succeed(place, first=index == 0)
         except ColdrootError as error:
-            self._config, self._remembered, self._places = before
+            self._config, self._remembered, self._places, self._limiter = before
             self._log.event(f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}")
         else:
             self._retire([place for place in before[2] if place not in self._places])
@@ -377,6 +382,10 @@ class _Supervisor:
         worker.gone = True
         if worker.page is not None:
             self._board.give_back(worker.page)
+
+
+def _limiter_of(config: Config) -> RateLimiter | None:
+    return None if config.rate_limit is None else RateLimiter(config.rate_limit)
 
 
 def _addresses(config: Config) -> tuple[tuple[str, int] | None, ...]:

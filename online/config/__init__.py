@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from online.config.load import load_config, parse_config
 from online.config.render import render_config
-from online.config.settings import Config, CrlSettings, DatabaseSettings, LoggerSettings, TlsSettings, TlsVersion
+from online.config.settings import (
+    Config,
+    CrlSettings,
+    DatabaseSettings,
+    LoggerSettings,
+    RateLimitSettings,
+    TlsSettings,
+    TlsVersion,
+)
 
 __all__ = [
     "Config",
     "CrlSettings",
     "DatabaseSettings",
     "LoggerSettings",
+    "RateLimitSettings",
     "TlsSettings",
     "TlsVersion",
     "load_config",

@@ -16,6 +16,7 @@ from online.config import unsupported
 from online.config.address import parse_address
 from online.config.crl import parse_crl
 from online.config.kms import merge_key, read_kms
+from online.config.own import parse_rate_limit
 from online.config.settings import (
     DEFAULT_BACKDATE,
     DEFAULT_COMMON_NAME,
@@ -45,7 +46,7 @@ DOCUMENT_KEYS = frozenset(
     {
         "root", "federatedRoots", "crt", "key", "address", "dnsNames", "commonName",
         "db", "tls", "logger", "metricsAddress", "authority", "password", "kms", "crl",
-        "insecureAddress",
+        "insecureAddress", "coldroot",
     }
 )  # fmt: skip
 AUTHORITY_KEYS = frozenset(
@@ -144,6 +145,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         subject_defaults=parse_subject_defaults(authority.raw("template"), path="authority.template"),
         provisioners=_provisioners(authority, claims, home),
         crl=crl,
+        rate_limit=parse_rate_limit(top),
         password=password,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from online.claims import Claims, StatedClaims
@@ -113,6 +114,19 @@ class CrlSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimitSettings:
+    """The block ``coldroot.rateLimit``: what one client may ask for."""
+
+    requests: int
+    """How many requests, for good, in each ``period``."""
+    period: timedelta
+    burst: int
+    """How many at once, after a while of silence."""
+    exempt: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Whose requests are not counted: a load balancer or NAT gateway, behind which many clients look like one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A ca.json, read and checked."""
 
@@ -148,5 +162,7 @@ class Config:
     """Revocation lists; none are made when not given."""
     insecure_address: tuple[str, int] | None = None
     """Where the revocation list is served in plain HTTP; only together with ``crl``."""
+    rate_limit: RateLimitSettings | None = None
+    """No client is limited when not given."""
     password: str | None = field(repr=False)
     """The password of the intermediate key, when the file holds it."""

@@ -1,0 +1,63 @@
+"""The block ``coldroot``: settings that step-ca does not have, under a key that it passes over."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from online.config.settings import RateLimitSettings
+from online.strict_json import Fields
+from shared.errors import RequestRejected
+
+_MOST = 1_000_000
+_LONGEST = timedelta(days=1)
+_SHORTEST = timedelta(seconds=1)
+
+
+def parse_rate_limit(top: Fields) -> RateLimitSettings | None:
+    """Read ``coldroot.rateLimit``.
+
+    Args:
+        top: the document.
+
+    Returns:
+        The limit; ``None`` when there is none, which is the default.
+
+    Raises:
+        RequestRejected: ``config.*``.
+    """
+    own = Fields(top.raw("coldroot") if "coldroot" in top else {}, path="coldroot", known={"rateLimit"})
+    if "rateLimit" not in own:
+        return None
+    block = Fields(own.raw("rateLimit"), path="coldroot.rateLimit", known={"requests", "period", "burst", "exempt"})
+    if "requests" not in block:
+        raise RequestRejected("config.missing-key", f"{block.at('requests')} is missing")
+    requests = _count(block, "requests", 0)
+    period = block.duration("period") or timedelta(minutes=1)
+    if not _SHORTEST <= period <= _LONGEST:
+        raise RequestRejected("config.malformed", f"{block.at('period')} is not between 1s and 24h")
+    return RateLimitSettings(
+        requests=requests, period=period, burst=_count(block, "burst", requests), exempt=_networks(block)
+    )
+
+
+def _count(block: Fields, key: str, default: int) -> int:
+    value = block.number(key)
+    count = default if value is None else value
+    if not isinstance(count, int) or not 1 <= count <= _MOST:
+        raise RequestRejected("config.malformed", f"{block.at(key)} is not a whole number from 1 to {_MOST}")
+    return count
+
+
+def _networks(block: Fields) -> tuple[IPv4Network | IPv6Network, ...]:
+    found = []
+    for index, each in enumerate(block.texts("exempt")):
+        try:
+            found.append(ip_network(each))
+        except ValueError:
+            raise RequestRejected(
+                "config.malformed",
+                f"{block.at('exempt')}[{index}] is neither an address nor a network",
+                hint='write "10.0.0.5" or "10.0.0.0/8", with no bits set behind the prefix',
+            ) from None
+    return tuple(found)
