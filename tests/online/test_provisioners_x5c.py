@@ -16,6 +16,8 @@ from fakes.clock import NOON
 from fakes.hierarchy import Pki, make_pki, make_world
 from fakes.leaves import TLS, sloppy_leaf
 from fakes.tokens import AUDIENCES, claims, forge
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from online.authority import PeerCertificate
 from online.claims import Claims, choose_validity
@@ -345,3 +347,21 @@ def test_roots_that_are_none(roots: Any) -> None:
         parse_x5c_provisioner({"type": "X5C", "name": "x", "roots": roots}, path="p", above=Claims(), home=Path("/x"))
     assert caught.value.code.startswith("config.")
     assert caught.value.message.startswith("p")
+
+
+@given(st.sampled_from([0, 1]), st.integers(0, 2000), st.integers(0, 255), st.booleans())
+@settings(max_examples=400)
+def test_a_certificate_with_any_byte_changed(which: int, position: int, value: int, cut: Any) -> None:
+    """Without this, a broken certificate in a header could end in a 500 (CVE-2026-40097 was an empty sequence)."""
+    chain = [each.public_bytes(Encoding.DER) for each in CHAIN]
+    broken = bytearray(chain[which])
+    position %= len(broken)
+    broken[position] = value
+    chain[which] = bytes(broken[:position]) if cut else bytes(broken)
+    same = chain[which] == CHAIN[which].public_bytes(Encoding.DER)
+    text = token([base64.b64encode(each).decode() for each in chain])
+    if same:
+        authorize(text)
+    else:
+        with pytest.raises(Unauthenticated):
+            authorize(text)
