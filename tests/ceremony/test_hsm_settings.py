@@ -39,7 +39,7 @@ def test_softhsm_directory_is_beside_the_file(tmp_path: Path, monkeypatch: pytes
         ("", "hsm-settings.missing-key", "module"),
         ('module = "/opt/m.so"\n', "hsm-settings.missing-key", "token_label"),
         (GOOD + "pin = '1234'\n", "hsm-settings.unknown-key", "pin"),
-        (GOOD + "[softhsm]\ndirektory = 't'\n", "hsm-settings.missing-key", "softhsm.directory"),
+        (GOOD + "[softhsm]\ndirektory = 't'\n", "hsm-settings.unknown-key", "softhsm.direktory"),
         (GOOD + "[softhsm]\ndirectory = 't'\nx = 1\n", "hsm-settings.unknown-key", "softhsm.x"),
         (GOOD + "[softhsm]\ndirectory = 'a#b'\n", "hsm-settings.invalid", "softhsm.directory"),
         (GOOD + "[softhsm]\ndirectory = ''\n", "hsm-settings.invalid", "softhsm.directory"),
