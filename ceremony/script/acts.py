@@ -52,12 +52,13 @@ def root(making: Making) -> tuple[Step, ...]:
             ends={facts.BLANK_TOKEN},
         ),
         *dealing(making, shares),
+        read_back(making, shares, provides={facts.HELD}),
         making.step(
             StepName.ROOT_KEY,
             ADMINISTRATOR,
             f"The screen says that the key {root.label} was generated inside, cannot leave, and can only sign.",
             f"It is a key of the kind {root.key}.",
-            requires={facts.TOKEN, facts.SECRET, facts.SHEETS},
+            requires={facts.TOKEN, facts.SECRET, facts.HELD},
             provides={facts.ROOT_KEY},
         ),
         making.step(
@@ -70,7 +71,6 @@ def root(making: Making) -> tuple[Step, ...]:
             provides={facts.ROOT},
             ends={facts.SECRET},
         ),
-        read_back(making, shares, provides={facts.HELD}),
         unlocked_anew(making, shares, requires={facts.ROOT, facts.HELD, facts.TOKEN}),
         closed(making),
     )

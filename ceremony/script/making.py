@@ -74,7 +74,7 @@ def host(making: Making, command: str) -> Step:
         StepName.HOST_CHECKED,
         ADMINISTRATOR,
         "The command is typed as printed here, and read back by a witness before it runs.",
-        "The screen lists the checks; every line says pass.",
+        "The screen lists the checks; every line says pass. (In practice, what fails is read aloud.)",
         command=command,
         requires={facts.MACHINE, facts.PLAN},
         provides={facts.HOST},
