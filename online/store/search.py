@@ -3,7 +3,8 @@
 The table holds every certificate that was ever issued, and only grows. So a search begins at one index, the first in
 this list that it gives something for (the numbers return in the code):
 
-1. one serial, one lineage or one name: the rows of that index;
+1. one serial, one lineage or one name: the rows of that index. For a part of a name, all names are read, each of
+   which stands there once, and the numbers of their certificates gathered;
 2. revoked ones only: the revocations;
 3. ones in their time only: the live rows, by their end;
 4. one provisioner or one kind: the rows of that index, newest first, until the page is full;
@@ -202,7 +203,7 @@ def _terms(search: Search, moment: int) -> Iterator[_Term]:
         yield _Term(condition=lambda view: view(row.serial).in_(members))
     if search.text:
         named = _named(search.text, exact=search.exact)
-        yield _Term(condition=lambda view: view(row.number).in_(named))
+        yield _Term(condition=lambda view: view(row.number).in_(named), order=_Order.NUMBER)
     # 2.
     if search.statuses == {Status.REVOKED}:
         yield _Term(condition=lambda view: view(row.serial).in_(sa.select(REVOCATION.c.serial)))
