@@ -2,8 +2,8 @@
 
 Invariants:
 
-* a key lies on disk, flushed and 0600, before the certificate for it appears;
-* a single file is replaced atomically and keeps its mode;
+* a key lies on disk, flushed and private, before the certificate for it appears;
+* a single file is replaced atomically and keeps mode, owner, group and SELinux context;
 * a pair that replaces a pair goes through a *pending file*: one hidden file beside the key that holds both. Once it
   is on disk the change will happen, whatever is killed; until then nothing has. ``finish`` completes it.
 
@@ -16,18 +16,25 @@ The order for a pair, and what a crash after each step leaves:
 4. pending file removed — the new pair.
 
 Two plain files cannot be replaced in one instant; a server that reads between 2 and 3 sees a mismatch and must read
-again. A link is refused: replacing it would leave the file behind it stale.
+again. Where that must not be, the pair is named through a link to a directory (``online.renewal.versions``), which is
+turned in one instant. A link in the place of a file is refused: replacing it would leave the file behind it stale.
+
+Of several processes that install into one directory, one does at a time: the directory is their lock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cryptography import x509
 
+from online.renewal.attributes import add_file, attributes_of
+from online.renewal.versions import install_version, is_versioned, version_name
 from shared import durable
 from shared.errors import RequestRejected, StoreFailed
 from shared.pem import certificate_pem
@@ -61,25 +68,48 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise RequestRejected("file.exists", f"{path} already exists", hint="choose another path, or give --force")
 
 
-def install_certificate(path: Path, chain: Sequence[x509.Certificate], *, overwrite: bool) -> None:
+def install_certificate(
+    path: Path,
+    chain: Sequence[x509.Certificate],
+    *,
+    overwrite: bool,
+    key: Path | None = None,
+    further: Mapping[Path, bytes] | None = None,
+) -> None:
     """Write a chain, leaf first, in one step; what stood there stays whole until then.
 
     Args:
         path: the file.
         chain: leaf and intermediates.
-        overwrite: replace a file that stands there, keeping its mode.
+        overwrite: replace a file that stands there, keeping what it is besides its content.
+        key: the file of its key, which stays as it is; says whether the pair is versioned.
+        further: private files that hold the certificate too; written after it, or with it where it is versioned.
 
     Raises:
-        RequestRejected: as ``check_output``.
-        StoreFailed: ``file.write-failed``; nothing changed.
+        RequestRejected: as ``check_output``, or ``renew.version``.
+        StoreFailed: ``file.write-failed``; the certificate did not change, or a further file did not.
     """
     check_output(path, overwrite=overwrite)
-    with durable.Staging() as staging:
-        staging.add(path, certificate_pem(*chain), mode=_mode(path, durable.PUBLIC), overwrite=overwrite)
+    pem = certificate_pem(*chain)
+    if overwrite and key is not None and is_versioned(path, key):
+        _install_version(chain, {path: (pem, durable.PUBLIC)}, further or {})
+        return
+    with _turn_at(path.parent):
+        if overwrite:
+            _replace(path, pem, durable.PUBLIC)
+        else:
+            durable.write_new(path, pem)
+    write_further(further or {})
 
 
 def install_pair(
-    certificate: Path, key: Path, chain: Sequence[x509.Certificate], key_pem: bytes, *, overwrite: bool
+    certificate: Path,
+    key: Path,
+    chain: Sequence[x509.Certificate],
+    key_pem: bytes,
+    *,
+    overwrite: bool,
+    further: Mapping[Path, bytes] | None = None,
 ) -> None:
     """Write a new key and its certificate.
 
@@ -91,30 +121,35 @@ def install_pair(
         chain: leaf and intermediates.
         key_pem: the private key as it shall lie on disk.
         overwrite: replace files that stand there.
+        further: as for ``install_certificate``.
 
     Raises:
-        RequestRejected: as ``check_output``, or ``renew.one-file`` when both paths are the same.
+        RequestRejected: as ``check_output``, ``renew.version``, or ``renew.one-file`` when both paths are the same.
         StoreFailed: ``file.write-failed``.
     """
     check_pair_outputs(certificate, key, overwrite=overwrite)
+    pem = certificate_pem(*chain)
+    if overwrite and is_versioned(certificate, key):
+        _install_version(chain, {key: (key_pem, durable.PRIVATE), certificate: (pem, durable.PUBLIC)}, further or {})
+        return
     if not certificate.exists() and not key.exists():
         with durable.Staging() as staging:
             staging.add(key, key_pem, mode=durable.PRIVATE)
-            staging.add(certificate, certificate_pem(*chain), mode=durable.PUBLIC)
-        return
-    # 1.
-    pending = _pending(key)
-    durable.replace(pending, key_pem + _END_OF_KEY + certificate_pem(*chain), mode=durable.PRIVATE)
-    staging = durable.Staging()
-    try:
-        _stage(staging, certificate, key, key_pem, certificate_pem(*chain))
-    except StoreFailed:
-        # Nothing was replaced yet (a full disk): the old pair stays, and no trace of the new one.
-        staging.discard()
-        _remove(pending)
-        raise
-    staging.commit()
-    _remove(pending)
+            staging.add(certificate, pem, mode=durable.PUBLIC)
+    else:
+        with _turn_at(key.parent):
+            _replace_pair(certificate, key, pem, key_pem)
+    write_further(further or {})
+
+
+def write_further(files: Mapping[Path, bytes]) -> None:
+    """Write private files that hold a certificate and its key in another form, each in one step.
+
+    Raises:
+        StoreFailed: ``file.write-failed``.
+    """
+    for path, content in files.items():
+        _replace(path, content, durable.PRIVATE)
 
 
 def check_pair_outputs(certificate: Path, key: Path, *, overwrite: bool) -> None:
@@ -139,29 +174,84 @@ def finish(certificate: Path, key: Path) -> bool:
         StoreFailed: ``renew.pending-damaged`` or ``file.write-failed``.
     """
     pending = _pending(key)
-    try:
-        content = durable.read_private(pending)
-    except RequestRejected as error:
-        if error.code == "file.missing":
-            return False
-        raise
-    key_pem, mark, chain_pem = content.partition(_END_OF_KEY)
-    if not mark:
-        raise StoreFailed(
-            "renew.pending-damaged",
-            f"{pending} should hold a new key and its certificate, and does not",
-            hint="move it away and look at it: it was written by an interrupted rekey",
-        )
-    with durable.Staging() as staging:
-        _stage(staging, certificate, key, key_pem, chain_pem)
-    _remove(pending)
+    if not os.path.lexists(pending):
+        return False
+    with _turn_at(key.parent):
+        try:
+            content = durable.read_private(pending)
+        except RequestRejected as error:
+            # Another process finished it while we waited for our turn.
+            if error.code == "file.missing":
+                return False
+            raise
+        key_pem, mark, chain_pem = content.partition(_END_OF_KEY)
+        if not mark:
+            raise StoreFailed(
+                "renew.pending-damaged",
+                f"{pending} should hold a new key and its certificate, and does not",
+                hint="move it away and look at it: it was written by an interrupted rekey",
+            )
+        with durable.Staging() as staging:
+            _stage(staging, certificate, key, key_pem, chain_pem)
+        _remove(pending)
     return True
+
+
+def _replace_pair(certificate: Path, key: Path, pem: bytes, key_pem: bytes) -> None:
+    # 1.
+    pending = _pending(key)
+    durable.replace(pending, key_pem + _END_OF_KEY + pem, mode=durable.PRIVATE)
+    staging = durable.Staging()
+    try:
+        _stage(staging, certificate, key, key_pem, pem)
+    except StoreFailed:
+        # Nothing was replaced yet (a full disk): the old pair stays, and no trace of the new one.
+        staging.discard()
+        _remove(pending)
+        raise
+    staging.commit()
+    _remove(pending)
 
 
 def _stage(staging: durable.Staging, certificate: Path, key: Path, key_pem: bytes, chain_pem: bytes) -> None:
     """Write both files beside their places; the commit then does 2 and 3 in this order."""
-    staging.add(key, key_pem, mode=_mode(key, durable.PRIVATE) & ~0o077 | durable.PRIVATE, overwrite=True)
-    staging.add(certificate, chain_pem, mode=_mode(certificate, durable.PUBLIC), overwrite=True)
+    add_file(staging, key, key_pem, attributes_of(key, default=durable.PRIVATE))
+    add_file(staging, certificate, chain_pem, attributes_of(certificate, default=durable.PUBLIC))
+
+
+def _install_version(
+    chain: Sequence[x509.Certificate], files: Mapping[Path, tuple[bytes, int]], further: Mapping[Path, bytes]
+) -> None:
+    """Put into one new version whatever is named through its link, and write the rest after it."""
+    link = next(iter(files)).parent
+    inside = {**files, **{path: (content, durable.PRIVATE) for path, content in further.items() if path.parent == link}}
+    with _turn_at(link.parent):
+        install_version(
+            link,
+            version_name(chain[0]),
+            {path.name: (content, attributes_of(path, default=mode)) for path, (content, mode) in inside.items()},
+        )
+    write_further({path: content for path, content in further.items() if path.parent != link})
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    with durable.Staging() as staging:
+        add_file(staging, path, content, attributes_of(path, default=mode))
+
+
+@contextlib.contextmanager
+def _turn_at(directory: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreFailed("file.write-failed", f"{directory} cannot be opened: {error.strerror}") from None
+    try:
+        # A network file system may know no such lock; it is a courtesy between processes, not what keeps pairs whole.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove(pending: Path) -> None:
@@ -172,10 +262,3 @@ def _remove(pending: Path) -> None:
 
 def _pending(key: Path) -> Path:
     return key.with_name(f".{key.name}.pending")
-
-
-def _mode(path: Path, default: int) -> int:
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except OSError:
-        return default

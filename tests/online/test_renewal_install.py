@@ -79,7 +79,10 @@ def test_a_pair_is_replaced_and_keeps_its_modes(old_pair: tuple[Path, Path]) -> 
     key.chmod(0o400)
     install_pair(*old_pair, *NEW, overwrite=True)
     assert _state(*old_pair) == ("new", "new")
-    assert (crt.stat().st_mode & 0o777, key.stat().st_mode & 0o777) == (0o640, 0o600)
+    assert (crt.stat().st_mode & 0o777, key.stat().st_mode & 0o777) == (0o640, 0o400)
+    key.chmod(0o644)
+    install_pair(*old_pair, *OLD, overwrite=True)
+    assert key.stat().st_mode & 0o777 == 0o600
     assert sorted(each.name for each in crt.parent.iterdir()) == ["foo.crt", "foo.key"]
 
 
