@@ -168,10 +168,11 @@ def _extension_lines(
             yield extension.oid, "Basic constraints", [f"CA: {'yes' if value.ca else 'no'}{length}"]
         elif isinstance(value, x509.SubjectAlternativeName):
             yield extension.oid, "Alternative names", [f"{kind}: {name}" for kind, name in _alternative_names(value)]
-        elif isinstance(value, x509.SubjectKeyIdentifier):
-            yield extension.oid, "Subject key identifier", [value.digest.hex()]
-        elif isinstance(value, x509.AuthorityKeyIdentifier):
-            yield extension.oid, "Authority key identifier", [(value.key_identifier or b"").hex()]
+        elif isinstance(value, x509.CRLDistributionPoints):
+            yield extension.oid, "Revocation list", list(_list_urls(value))
+        elif isinstance(value, x509.SubjectKeyIdentifier | x509.AuthorityKeyIdentifier):
+            whose = "Subject" if isinstance(value, x509.SubjectKeyIdentifier) else "Authority"
+            yield extension.oid, f"{whose} key identifier", [(value.key_identifier or b"").hex()]
         elif extension.oid == STEP_PROVISIONER_OID and provisioner is not None:
             kind = _PROVISIONER_KINDS.get(provisioner.type, str(provisioner.type))
             content = [f"Type: {kind}", f"Name: {printable(provisioner.name)}"]
@@ -206,23 +207,27 @@ def _extensions(certificate: x509.Certificate) -> dict[str, object]:
 
 def _known_extension(value: x509.ExtensionType) -> tuple[str, object] | None:
     """Return an extension under zcrypto's name and in its shape; ``None`` for one that it lists as unknown."""
+    found: tuple[str, object] | None = None
     if isinstance(value, x509.KeyUsage):
         used = _usages(value)
         bits = sum(1 << place for place, (_, name) in enumerate(_USAGES) if name in used)
-        return "key_usage", {**dict.fromkeys(used, True), "value": bits}
-    if isinstance(value, x509.ExtendedKeyUsage):
-        return "extended_key_usage", dict.fromkeys(_purposes(value), True)
-    if isinstance(value, x509.BasicConstraints):
+        found = "key_usage", {**dict.fromkeys(used, True), "value": bits}
+    elif isinstance(value, x509.ExtendedKeyUsage):
+        found = "extended_key_usage", dict.fromkeys(_purposes(value), True)
+    elif isinstance(value, x509.BasicConstraints):
         length = {"max_path_len": value.path_length} if value.path_length is not None else {}
-        return "basic_constraints", {"is_ca": value.ca, **length}
-    if isinstance(value, x509.SubjectAlternativeName):
+        found = "basic_constraints", {"is_ca": value.ca, **length}
+    elif isinstance(value, x509.SubjectAlternativeName):
         names: dict[str, list[str]] = {}
         for kind, name in _alternative_names(value):
             names.setdefault(_SAN_KEYS.get(kind, "other_names"), []).append(name)
-        return "subject_alt_name", names
-    if isinstance(value, x509.AuthorityKeyIdentifier):
-        return "authority_key_id", (value.key_identifier or b"").hex()
-    return ("subject_key_id", value.digest.hex()) if isinstance(value, x509.SubjectKeyIdentifier) else None
+        found = "subject_alt_name", names
+    elif isinstance(value, x509.CRLDistributionPoints):
+        found = "crl_distribution_points", list(_list_urls(value))
+    elif isinstance(value, x509.SubjectKeyIdentifier | x509.AuthorityKeyIdentifier):
+        whose = "subject" if isinstance(value, x509.SubjectKeyIdentifier) else "authority"
+        found = f"{whose}_key_id", (value.key_identifier or b"").hex()
+    return found
 
 
 _SAN_KEYS = {
@@ -241,6 +246,13 @@ def _alternative_names(value: x509.SubjectAlternativeName) -> list[tuple[str, st
         x509.UniformResourceIdentifier: "URI",
     }
     return [(kinds.get(type(name), type(name).__name__), printable(str(name.value), limit=300)) for name in value]
+
+
+def _list_urls(value: x509.CRLDistributionPoints) -> Iterable[str]:
+    for point in value:
+        for name in point.full_name or ():
+            if isinstance(name, x509.UniformResourceIdentifier):
+                yield printable(name.value, limit=400)
 
 
 def _usages(value: x509.KeyUsage) -> list[str]:
