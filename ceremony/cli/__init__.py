@@ -6,6 +6,7 @@ import click
 
 from ceremony.cli.acts import intermediate, rehearse, root
 from ceremony.cli.papers import host, plan, share, transcript, verify
+from ceremony.cli.scripts import script
 from shared.command import Group
 
 
@@ -15,8 +16,9 @@ def cli() -> None:
     """Conduct a root key ceremony on an air-gapped machine.
 
     \b
-    A ceremony in five commands:
+    A ceremony in six commands:
       ceremony plan new > plan.toml          write the plan, and have everybody agree
+      ceremony script render …               print what people work from
       ceremony host check                    is this machine fit for it?
       ceremony rehearse root …               practise, as often as you like
       ceremony root create …                 the real one
@@ -28,5 +30,5 @@ def cli() -> None:
     """
 
 
-for _command in (plan, host, root, intermediate, rehearse, share, transcript, verify):
+for _command in (plan, script, host, root, intermediate, rehearse, share, transcript, verify):
     cli.add_command(_command)

@@ -66,7 +66,8 @@ section.step > .words { width: calc(100% - 6mm) }
 footer { display: flex; gap: 4mm; font-size: 8pt; border-top: 0.3mm solid #999; padding-top: 2mm; align-items: center;
   background: #fff }
 footer svg { width: 15mm; height: 15mm; flex: none }
-@media screen { body { padding: 8mm } h2 { margin-top: 10mm } footer { position: sticky; bottom: 0; padding-bottom: 2mm } }
+@media screen { body { padding: 8mm } h2 { margin-top: 10mm }
+  footer { position: sticky; bottom: 0; padding-bottom: 2mm } }
 """
 
 
