@@ -19,7 +19,7 @@ from ceremony.transcript import GENESIS, Json
 from shared.clock import rfc3339
 from shared.keys import certificate_key, describe, fingerprint, public_key_digest
 from shared.names import format_name
-from shared.pem import certificate_der
+from shared.pem import certificate_der, load_certificate_der
 
 Facts = Mapping[str, Json]
 
@@ -32,6 +32,7 @@ class Act(StrEnum):
 
     ROOT = "root"
     INTERMEDIATE = "intermediate"
+    ROTATE = "rotate"
 
 
 class Mode(StrEnum):
@@ -55,16 +56,34 @@ class Kind(StrEnum):
     CERTIFICATE_ISSUED = "certificate-issued"
     SHARES_DEALT = "shares-dealt"
     SHEET_WRITTEN = "sheet-written"
+    SHEET_READ_BACK = "sheet-read-back"
+    SHEET_REMOVED = "sheet-removed"
     SHARES_READ_BACK = "shares-read-back"
     QUORUM_UNLOCKED = "quorum-unlocked"
+    QUORUM_RECOMBINED = "quorum-recombined"
+    PINS_REPLACED = "pins-replaced"
+    SHARES_RETIRED = "shares-retired"
     REQUEST_ACCEPTED = "request-accepted"
     DIGEST_CONFIRMED = "digest-confirmed"
     REPLY_WRITTEN = "reply-written"
+    CERTIFICATE_DELIVERED = "certificate-delivered"
     ACT_FAILED = "act-failed"
+    ACT_ABANDONED = "act-abandoned"
     ACT_CLOSED = "act-closed"
 
 
+class Retirement(StrEnum):
+    """Why a set of shares is dead."""
+
+    REPLACED = "replaced"
+    """The HSM's PINs are another set's now."""
+    ABANDONED = "abandoned"
+    """It was dealt and never came to unlock anything."""
+
+
 OPENINGS = frozenset({Kind.GENESIS, Kind.ACT_OPENED})
+ENDINGS = frozenset({Kind.ACT_CLOSED, Kind.ACT_FAILED, Kind.ACT_ABANDONED})
+"""How an act ends: done, with an error that was recorded, or found open by the act after it."""
 
 
 def opening(act: Act, mode: Mode, *, plan_digest: bytes, title: str) -> Facts:
@@ -101,6 +120,19 @@ def certificate_facts(file: str, certificate: x509.Certificate) -> Facts:
         "sha256": fingerprint(certificate),
         "der": base64.b64encode(certificate_der(certificate)).decode("ascii"),
     }
+
+
+def recorded_certificate(facts: Facts) -> x509.Certificate:
+    """Return the certificate that a record holds.
+
+    Raises:
+        RequestRejected: ``certificate.malformed``.
+    """
+    try:
+        der = base64.b64decode(str(facts.get("der")), validate=True)
+    except ValueError:
+        der = b""
+    return load_certificate_der(der, what="recorded certificate")
 
 
 def key_facts(*, label: str, key_id: bytes, public_key_sha256: str, attributes: Mapping[str, bool | str]) -> Facts:

@@ -31,8 +31,9 @@ from shared.errors import RequestRejected
 WORDS_IN_SHARE = 33
 
 # SLIP-39: the first four letters of a word tell it from all others; three-letter words do not exist in the list.
-_LETTERS_THAT_DECIDE = 4
-_BY_PREFIX: dict[str, str] = {word[:_LETTERS_THAT_DECIDE]: word for word in WORDLIST}
+LETTERS_THAT_DECIDE = 4
+_BY_PREFIX: dict[str, str] = {word[:LETTERS_THAT_DECIDE]: word for word in WORDLIST}
+_BEGINNINGS = frozenset(word[:length] for word in WORDLIST for length in range(1, len(word) + 1))
 
 _LONGEST_TEXT = 4096
 _ENVELOPE = "COLDROOT-SHARE"
@@ -109,7 +110,7 @@ def parse_share(text: str) -> EnteredShare:
     if len(text) > _LONGEST_TEXT:
         raise RequestRejected("share.word-count", f"that is far too long for a share of {WORDS_IN_SHARE} words")
     stripped = text.strip()
-    if stripped.upper().startswith(_ENVELOPE + ":"):
+    if is_envelope(stripped):
         return _open_envelope(stripped.upper())
     words = tuple(expand_word(typed, number=number) for number, typed in enumerate(stripped.split(), start=1))
     if len(words) != WORDS_IN_SHARE:
@@ -119,6 +120,21 @@ def parse_share(text: str) -> EnteredShare:
             hint="enter all words of one sheet in the order of their numbers",
         )
     return decode_words(words)
+
+
+def begins_a_word(letters: str) -> bool:
+    """Tell whether any word of the list begins with these lower-case letters."""
+    return letters in _BEGINNINGS
+
+
+def whole_word(letters: str) -> str:
+    """Return the one word that begins with these lower-case letters: four or more, known to begin one."""
+    return _BY_PREFIX[letters[:LETTERS_THAT_DECIDE]]
+
+
+def is_envelope(text: str) -> bool:
+    """Tell whether a text claims to be that of a share sheet's QR code."""
+    return text.strip().upper().startswith(_ENVELOPE + ":")
 
 
 def expand_word(typed: str, *, number: int) -> str:
@@ -132,7 +148,7 @@ def expand_word(typed: str, *, number: int) -> str:
         RequestRejected: ``share.unknown-word``.
     """
     lowered = typed.lower()
-    word = _BY_PREFIX.get(lowered[:_LETTERS_THAT_DECIDE])
+    word = _BY_PREFIX.get(lowered[:LETTERS_THAT_DECIDE])
     if word is None or not word.startswith(lowered):
         raise RequestRejected(
             "share.unknown-word",

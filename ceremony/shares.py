@@ -49,6 +49,7 @@ __all__ = [
     "WORDS_IN_SHARE",
     "EnteredShare",
     "GroupShape",
+    "Progress",
     "SetShape",
     "Share",
     "ShareCommitments",

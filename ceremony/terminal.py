@@ -7,13 +7,22 @@ prints or prompts.
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import click
+
+from ceremony.keyboard import unseen_keys
+from ceremony.printing import Printer
 from ceremony.script import StepName
-from ceremony.shares import EnteredShare, ShareCommitments, parse_share, read_words_file
+from ceremony.share_entry import HELP, Complete, Scan, WordEntry
+from ceremony.share_scan import scan_share
+from ceremony.shares import EnteredShare, Progress, Share, ShareCommitments, parse_share, read_words_file
 from shared import terminal
 from shared.crossing.words import digest_words
 from shared.errors import PolicyDenied, RequestRejected
@@ -22,6 +31,9 @@ from shared.errors import PolicyDenied, RequestRejected
 _TYPED_WORDS = 4
 _MOST_ATTEMPTS = 5
 _WORDS_A_LINE = 8
+
+Keyboard = Callable[[], AbstractContextManager[Iterator[str]]]
+"""Opens the keyboard for unseen keys; see ``keyboard.unseen_keys``."""
 
 
 class People(Protocol):
@@ -43,6 +55,27 @@ class People(Protocol):
         """
         ...
 
+    def confirm(self, what: str) -> None:
+        """Have it confirmed that something is so.
+
+        Raises:
+            PolicyDenied: ``people.refused``.
+        """
+        ...
+
+    def progress(self, label: str, steps: int) -> AbstractContextManager[Progress]:
+        """Show how far long work has come."""
+        ...
+
+    def print_sheet(self, custodian: str, path: Path) -> None:
+        """Have a sheet printed and taken by its custodian.
+
+        Raises:
+            PolicyDenied: ``people.refused``.
+            PeerFailed: ``printer.failed``.
+        """
+        ...
+
     def quorum(self, commitments: ShareCommitments) -> Sequence[EnteredShare]:
         """Collect enough shares, each recognised as one of the set.
 
@@ -51,11 +84,11 @@ class People(Protocol):
         """
         ...
 
-    def read_back(self, commitments: ShareCommitments, custodians: Sequence[str]) -> tuple[int, ...]:
-        """Have each custodian read their sheet back; return the indexes of the shares that were.
+    def read_back(self, commitments: ShareCommitments, custodian: str, index: int) -> None:
+        """Have a custodian read their sheet back, from the paper.
 
         Raises:
-            RequestRejected: ``share.*``.
+            RequestRejected: ``share.other-sheet``, ``share.too-many-attempts`` or ``terminal.missing``.
         """
         ...
 
@@ -78,6 +111,15 @@ class _Narrator:
         """Tell one fact of the present step."""
         terminal.say(f"    {text}")
 
+    @contextmanager
+    def progress(self, label: str, steps: int) -> Iterator[Progress]:
+        """Show a bar, on a terminal only."""
+        if not sys.stderr.isatty():
+            yield lambda *_: None
+            return
+        with click.progressbar(length=steps, label=f"    {label}", file=sys.stderr) as bar:
+            yield lambda done, _: bar.update(done - bar.pos)
+
     def show_digest(self, what: str, digest: bytes) -> None:
         """Show a digest in hex and in words, numbered so that a lost word is noticed."""
         self.tell(f"SHA-256 of the {what}: {digest.hex()}")
@@ -89,6 +131,21 @@ class _Narrator:
 
 class AtTerminal(_Narrator):
     """Real people, one terminal."""
+
+    def __init__(
+        self, *, scans: Sequence[Path] = (), printer: Printer | None = None, keyboard: Keyboard = unseen_keys
+    ) -> None:
+        """Begin.
+
+        Args:
+            scans: images of sheets' QR codes, used for a quorum before anybody is asked to type.
+            printer: prints the sheets; without one, people are told which file to print.
+            keyboard: where the words are typed.
+        """
+        super().__init__()
+        self._scans = list(scans)
+        self._printer = printer
+        self._keyboard = keyboard
 
     def compare(self, what: str, digest: bytes) -> None:
         """Have words typed that only the other side's paper shows; Enter alone confirms nothing."""
@@ -106,13 +163,31 @@ class AtTerminal(_Narrator):
                 hint="stop here: this is another file than the one that was agreed on",
             )
 
+    def confirm(self, what: str) -> None:
+        """Ask until somebody types yes or no: Enter alone confirms nothing."""
+        while (answer := terminal.ask_line(f"    {what}. Is it so? [yes/no]").strip().lower()) != "yes":
+            if answer == "no":
+                raise PolicyDenied("people.refused", f"the people did not confirm: {what}")
+
+    def print_sheet(self, custodian: str, path: Path) -> None:
+        """Print it, or tell which file to print; the custodian takes the paper and looks at it."""
+        if self._printer is not None:
+            self._printer(path)
+        else:
+            self.tell(f"print {path} now, in another window, and let no copy stay in the printer")
+        self.confirm(f"{custodian} holds the printed sheet, and its words can be read")
+
     def quorum(self, commitments: ShareCommitments) -> Sequence[EnteredShare]:
         """Ask for one share after another, unseen; a wrong one is named and asked for again."""
         shape = commitments.shape
         found: dict[int, EnteredShare] = {}
+        for path in self._scans:
+            share = scan_share(path)
+            recognised = commitments.recognise(share, what=str(path))
+            found[recognised.index] = share
+            self.tell(f"{path}: {recognised.name} is one of this set")
         while missing := shape.missing(found):
-            share = self._ask(commitments, f"{missing} needed: type the words of a share")
-            recognised = commitments.recognise(share)
+            share, recognised = self.enter(commitments, f"Needed: {missing}. A custodian types their share")
             if recognised.index in found:
                 self.tell(f"{recognised.name} was already entered")
                 continue
@@ -120,56 +195,110 @@ class AtTerminal(_Narrator):
             self.tell(f"{recognised.name} is one of this set")
         return tuple(found[index] for index in shape.quorum(list(found)))
 
-    def read_back(self, commitments: ShareCommitments, custodians: Sequence[str]) -> tuple[int, ...]:
-        """Ask each custodian in turn to type their own sheet, so that no sheet is lost on the first day."""
-        read: list[int] = []
-        for (index, _), custodian in zip(commitments.shape.sheets(), custodians, strict=True):
-            name = commitments.shape.name(index)
-            found = commitments.recognise(self._ask(commitments, f"{custodian}, read your sheet back ({name})"))
-            if found.index != index:
-                raise RequestRejected("share.other-sheet", f"{custodian} holds {found.name}, not {name}")
-            self.tell(f"{name} is right")
-            read.append(index)
-        return tuple(read)
+    def read_back(self, commitments: ShareCommitments, custodian: str, index: int) -> None:
+        """Ask the custodian to type their own sheet, so that no sheet is lost on the first day."""
+        name = commitments.shape.name(index)
+        _, found = self.enter(commitments, f"{custodian}, read your sheet back ({name})")
+        if found.index != index:
+            raise RequestRejected("share.other-sheet", f"{custodian} holds {found.name}, not {name}")
+        self.tell(f"{name} is right")
 
-    def _ask(self, commitments: ShareCommitments, prompt: str) -> EnteredShare:
-        for _ in range(_MOST_ATTEMPTS):
-            try:
-                share = parse_share(terminal.ask_secret(prompt).decode("utf-8", "replace"))
-                commitments.recognise(share)
-            except RequestRejected as refusal:
-                if refusal.code == "terminal.missing":
-                    raise
-                self.tell(refusal.message)
-            else:
-                return share
+    def enter(self, commitments: ShareCommitments, prompt: str) -> tuple[EnteredShare, Share]:
+        """Have one share typed, word by word and unseen, or scanned.
+
+        Args:
+            commitments: of the set that it must be of.
+            prompt: who shall type what.
+
+        Raises:
+            RequestRejected: ``share.too-many-attempts`` or ``terminal.missing``.
+        """
+        self.tell(f"{prompt}; nobody else looks.")
+        self.tell(HELP)
+        entry = WordEntry(commitments.opening_words)
+        attempts = 0
+        with self._keyboard() as keys, _one_line() as draw:
+            draw(entry.line)
+            for key in keys:
+                outcome = entry.press(key)
+                if outcome is not None:
+                    try:
+                        share = _read_entry(outcome)
+                        return share, commitments.recognise(share)
+                    except RequestRejected as refusal:
+                        attempts += 1
+                        entry.refuse(refusal.message)
+                    if attempts == _MOST_ATTEMPTS:
+                        break
+                draw(entry.line)
         raise RequestRejected("share.too-many-attempts", f"no right share in {_MOST_ATTEMPTS} attempts")
+
+
+def _read_entry(outcome: Complete | Scan) -> EnteredShare:
+    if isinstance(outcome, Scan):
+        return scan_share(Path(outcome.path).expanduser())
+    return parse_share(" ".join(outcome.words))
+
+
+@contextmanager
+def _one_line() -> Iterator[Callable[[Callable[[int], str]], None]]:
+    """Give a line of the terminal that is drawn again and again in its place; it is left empty."""
+
+    def draw(line: Callable[[int], str]) -> None:
+        # A line that is as wide as the terminal would wrap, and then could not be drawn over.
+        room = max(20, shutil.get_terminal_size().columns - 6)
+        click.echo(f"\r\x1b[K    {line(room)}", nl=False, err=True)
+
+    try:
+        yield draw
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
 
 
 class Rehearsing(_Narrator):
     """A rehearsal that runs by itself, on the shares of a words file."""
 
-    def __init__(self, words_file: Path) -> None:
+    def __init__(self, *words_files: Path) -> None:
+        """Begin.
+
+        Args:
+            words_files: one for each set of shares; the first is the one to complain about.
+        """
         super().__init__()
-        self._words_file = words_file
+        self._words_files = words_files
 
     def compare(self, what: str, digest: bytes) -> None:
         """Show the digest; a rehearsal has nobody who compares."""
         self.show_digest(what, digest)
         self.tell("(rehearsal: in a real ceremony these words are compared aloud)")
 
+    def confirm(self, what: str) -> None:
+        """Confirm by itself, and say so."""
+        self.tell(f"(rehearsal: confirmed by itself: {what})")
+
+    def print_sheet(self, custodian: str, path: Path) -> None:
+        """Print nothing."""
+        self.tell(f"(rehearsal: {path} is not printed, and stays here; {custodian} would take the paper)")
+
     def quorum(self, commitments: ShareCommitments) -> Sequence[EnteredShare]:
         """Take the last shares of the file: whoever rehearses with a file of few or foreign shares is told."""
-        shares = read_words_file(self._words_file)
-        by_index = {
-            commitments.recognise(share, what=f"{share.name} in {self._words_file}").index: share for share in shares
-        }
+        path, shares = self._shares_of(commitments)
+        by_index = {commitments.recognise(share, what=f"{share.name} in {path}").index: share for share in shares}
         quorum = commitments.shape.quorum(sorted(by_index, reverse=True))
         # Too few, or one twice: whoever combines them says so better.
         return [by_index[index] for index in quorum] if quorum and len(by_index) == len(shares) else shares
 
-    def read_back(self, commitments: ShareCommitments, custodians: Sequence[str]) -> tuple[int, ...]:
-        """Read every share back from the file."""
-        del custodians
-        here = {commitments.recognise(share).index for share in read_words_file(self._words_file)}
-        return tuple(index for index, _ in commitments.shape.sheets() if index in here)
+    def read_back(self, commitments: ShareCommitments, custodian: str, index: int) -> None:
+        """Read the share back from the file."""
+        path, shares = self._shares_of(commitments)
+        if all(commitments.recognise(share).index != index for share in shares):
+            name = commitments.shape.name(index)
+            raise RequestRejected("share.other-sheet", f"{path} does not hold {name} of {custodian}")
+
+    def _shares_of(self, commitments: ShareCommitments) -> tuple[Path, Sequence[EnteredShare]]:
+        for path in self._words_files[1:]:
+            if path.exists():
+                shares = read_words_file(path)
+                if shares[0].words[:2] == commitments.opening_words:
+                    return path, shares
+        return self._words_files[0], read_words_file(self._words_files[0])

@@ -9,8 +9,8 @@ What is checked, in this order; the numbers return in the code:
 5. the root is self-signed, has the plan's subject, key and validity, passes lint, and is what was recorded:
    the TBSCertificate that was linted before the signature is the one that was signed;
 6. each intermediate was asked for by whoever held its key, is signed by this root, and as 5;
-7. the shares are as many as planned, every quorum was proven, each sheet was written and read back, and a
-   quorum unlocked the HSM again;
+7. the shares are as planned, every quorum was proven, each sheet was read back, and only quorums of the set that
+   was live unlocked the HSM (``share_evidence``);
 8. a second implementation (openssl, where installed) accepts the chains;
 9. the files that lie here and are recorded by digest are unchanged.
 
@@ -28,9 +28,9 @@ from cryptography import x509
 
 from ceremony.hsm import check_attributes
 from ceremony.plan import IntermediatePlan, Plan, end_of_validity, load_plan
-from ceremony.records import OPENINGS, Act, Kind, Mode, certificate_facts
+from ceremony.records import ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
 from ceremony.second_opinion import openssl_verifies
-from ceremony.shares import commitments_from_json
+from ceremony.share_evidence import share_claims
 from ceremony.transcript import Record, verify_chain
 from shared import durable
 from shared.crossing.words import digest_words
@@ -114,19 +114,30 @@ class _Evidence:
     def plan(self) -> Plan:
         return load_plan(durable.read_file(self.directory / "plan.toml"))
 
-    def certificate(self, stem: str) -> x509.Certificate:
-        data = durable.read_file(self.directory / f"{stem}.crt")
+    def certificate(self, stem: str, record: Record | None = None) -> x509.Certificate:
+        path = self.directory / f"{stem}.crt"
+        if record is not None and not path.exists() and not self.delivered(record):
+            return recorded_certificate(record.body)
+        data = durable.read_file(path)
         certificate = load_certificate(data, what=f"{stem}.crt")
         # A PEM reader forgives stray bytes; whoever compares digests of files does not.
         if data != certificate_pem(certificate):
             raise _false("certificate.file", f"{stem}.crt holds more than the certificate")
         return certificate
 
+    def delivered(self, issued: Record) -> bool:
+        """Tell whether the act that issued a certificate went on to its end, or a later one delivered it."""
+        ending = next(each for each in self.records[issued.seq :] if each.kind in ENDINGS)
+        later = [
+            each for each in self.of(Kind.CERTIFICATE_DELIVERED) if each.body.get("file") == issued.body.get("file")
+        ]
+        return ending.kind == Kind.ACT_CLOSED or bool(later)
+
     def issued(self) -> list[tuple[IntermediatePlan, x509.Certificate, Record]]:
         plan = self.plan
         found = []
         for record in self.of(Kind.CERTIFICATE_ISSUED)[1:]:
-            certificate = self.certificate(_text(record.body, "file").removesuffix(".crt"))
+            certificate = self.certificate(_text(record.body, "file").removesuffix(".crt"), record)
             found.append((plan.intermediate_for(certificate.subject), certificate, record))
         return found
 
@@ -161,14 +172,15 @@ def _acts(evidence: _Evidence) -> Iterator[Claim]:
                 raise _false("acts.mode", f"record {record.seq} mixes rehearsal and real ceremony")
         elif inside is None:
             raise _false("acts.order", f"record {record.seq} stands outside any act")
-        elif record.kind in {Kind.ACT_CLOSED, Kind.ACT_FAILED}:
+        elif record.kind in ENDINGS:
             inside = None
     if inside is not None:
         raise _false("acts.closed", f"the act {inside!r} was never closed")
     if names[:1] != [Act.ROOT] or names.count(Act.ROOT) != 1:
         raise _false("acts.order", "the root act is not the first, or not the only one of its kind")
-    failed = len(evidence.of(Kind.ACT_FAILED))
+    failed, abandoned = len(evidence.of(Kind.ACT_FAILED)), len(evidence.of(Kind.ACT_ABANDONED))
     note = f", {failed} of them failed and said so" if failed else ""
+    note += f", {abandoned} broke off and were found so" if abandoned else ""
     yield Claim(code="acts", text=f"{len(names)} acts were opened and closed in order{note}", evidence=", ".join(names))
 
 
@@ -220,7 +232,15 @@ def _root(evidence: _Evidence) -> Iterator[Claim]:
 def _intermediates(evidence: _Evidence) -> Iterator[Claim]:
     # 6.
     root = evidence.certificate("root")
-    requested = {_text(each.body, "public_key_sha256"): each for each in evidence.of(Kind.REQUEST_ACCEPTED)}
+    requested: dict[str, Record] = {}
+    for each in evidence.of(Kind.REQUEST_ACCEPTED):
+        requested.setdefault(_text(each.body, "public_key_sha256"), each)
+    known = {_text(record.body, "file") for record in evidence.of(Kind.CERTIFICATE_ISSUED)}
+    for path in sorted(evidence.directory.glob("*.crt")):
+        if path.name not in known:
+            raise _false("certificate.unrecorded", f"{path.name} lies here, and no record tells of it")
+    if len(known) != len(evidence.of(Kind.CERTIFICATE_ISSUED)):
+        raise _false("certificate.repeated", "two certificates were issued under one file name")
     for planned, certificate, record in evidence.issued():
         file = _text(record.body, "file")
         if file != f"{planned.file}.crt":
@@ -236,46 +256,21 @@ def _intermediates(evidence: _Evidence) -> Iterator[Claim]:
             raise _false("intermediate.validity", f"{file} is valid for another time than planned")
         verify_signature(certificate, certificate_key(root))
         _lint(file, certificate, planned.profile(), root)
+        missing = "" if (evidence.directory / file).exists() else " (never delivered: only the record holds it)"
         yield Claim(
             code="intermediate",
-            text=f"{file} is signed by this root, as planned, requested and linted: {_text(record.body, 'subject')}",
+            text=f"{file} is signed by this root, as planned, requested and linted: "
+            f"{_text(record.body, 'subject')}{missing}",
             evidence=f"sha256 {_text(record.body, 'sha256')}, record {record.seq}",
         )
 
 
 def _shares(evidence: _Evidence) -> Iterator[Claim]:
     # 7.
-    plan = evidence.plan
-    dealt = evidence.only(Kind.SHARES_DEALT)
-    facts = dict(dealt.body)
-    proven = facts.pop("quorums_proven", None)
-    commitments = commitments_from_json(facts)
-    shape = commitments.shape
-    if shape != plan.shares.shape:
-        raise _false("shares.plan", "the shares are not as planned")
-    if proven != shape.quorums:
-        raise _false("shares.proven", "not every quorum was proven")
-    written = [
-        ((each.body.get("index"), each.body.get("copy")), each.body.get("custodian"))
-        for each in evidence.of(Kind.SHEET_WRITTEN)
-    ]
-    if written != list(zip(shape.sheets(), plan.shares.custodians, strict=True)):
-        raise _false("shares.sheets", "not every custodian has a sheet of their own")
-    if evidence.only(Kind.SHARES_READ_BACK).body.get("indexes") != [index for index, _ in shape.sheets()]:
-        raise _false("shares.read-back", "not every sheet was read back")
-    unlocked = evidence.of(Kind.QUORUM_UNLOCKED)
-    for record in unlocked:
-        indexes = record.body.get("indexes")
-        if record.seq < dealt.seq or not isinstance(indexes, list) or not shape.quorum(indexes):
-            raise _false("shares.quorum", f"record {record.seq} unlocked the HSM without a quorum")
-    if len(unlocked) < 1 + len(evidence.of(Kind.CERTIFICATE_ISSUED)[1:]):
+    for text, shown in share_claims(evidence.plan, evidence.records, evidence.mode):
+        yield Claim(code="shares", text=text, evidence=shown)
+    if len(evidence.of(Kind.QUORUM_UNLOCKED)) < 1 + len(evidence.of(Kind.CERTIFICATE_ISSUED)[1:]):
         raise _false("shares.quorum", "the HSM signed without having been unlocked by a quorum")
-    yield Claim(
-        code="shares",
-        text=f"{shape.describe()} unlock the HSM: {proven} quorums proven, "
-        f"every sheet read back, unlocked {len(unlocked)} times",
-        evidence=f"set {commitments.set_id}, record {dealt.seq}",
-    )
 
 
 def _second(evidence: _Evidence) -> Iterator[Claim]:
@@ -295,11 +290,13 @@ def _files(evidence: _Evidence) -> Iterator[Claim]:
     # 9.
     checked = []
     for record in evidence.of(Kind.SHEET_WRITTEN):
-        path = evidence.directory / _text(record.body, "file")
-        if path.exists():
-            if hashlib.sha256(durable.read_file(path)).hexdigest() != _text(record.body, "sha256"):
-                raise _false("files.sheet", f"{path} is not the sheet that was written")
-            checked.append(path.name)
+        sheet = evidence.directory / _text(record.body, "file")
+        receipt = sheet.with_name(sheet.name.replace("share-", "receipt-"))
+        for path, recorded in ((sheet, "sha256"), (receipt, "receipt_sha256")):
+            if path.exists() and hashlib.sha256(durable.read_file(path)).hexdigest() != _text(record.body, recorded):
+                raise _false("files.sheet", f"{path} is not the paper that was written")
+        if sheet.exists():
+            checked.append(sheet.name)
     if checked:
         yield Claim(
             code="sheets",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from typing import NoReturn
+
 import click
 
 from ceremony.cli.acts import intermediate, rehearse, root
-from ceremony.cli.papers import host, plan, share, transcript, verify
+from ceremony.cli.papers import host, plan, transcript, verify
+from ceremony.cli.shares import share
 from ceremony.cli.scripts import script
 from shared.command import Group
 
@@ -28,6 +33,13 @@ def cli() -> None:
 
     Shell completion: eval "$(_CEREMONY_COMPLETE=bash_source ceremony)", or zsh_source, fish_source.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _orderly)
+
+
+def _orderly(number: int, _: object) -> NoReturn:
+    """End as an error does: the act that is under way records its failure."""
+    sys.exit(128 + number)
 
 
 for _command in (plan, script, host, root, intermediate, rehearse, share, transcript, verify):

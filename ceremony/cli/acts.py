@@ -169,6 +169,7 @@ def _create_root(
         load_plan(plan_bytes),
         plan_bytes,
         keep_shares=words_keeper(words_file) if words_file is not None else None,
+        outputs=[words_file] if words_file is not None else [],
     )
     _show_head(made.head)
     terminal.result(fingerprint(made.certificate))

@@ -1,24 +1,25 @@
-"""The commands that change nothing: ``plan``, ``host``, ``share``, ``transcript``, ``verify``."""
+"""The commands that change nothing: ``plan``, ``host``, ``transcript``, ``verify``."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
 
 from ceremony import host as host_room
 from ceremony import verify as verify_room
-from ceremony.conduct.directory import CeremonyDirectory, open_journal
+from ceremony.conduct.directory import CeremonyDirectory
+from ceremony.paper import check_papers
 from ceremony.plan import EXAMPLE, Plan, load_plan
 from ceremony.records import Mode
-from ceremony.shares import parse_share
 from ceremony.transcript import LIMIT_BYTES, verify_chain
 from shared import durable, terminal
 from shared.clock import SystemClock, rfc3339
 from shared.command import Group
 from shared.crossing.words import digest_words, parse_words
 from shared.errors import PolicyDenied, RequestRejected
-from shared.names import format_name
+from shared.names import common_name_of, format_name
 
 _PATH = click.Path(path_type=Path)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -46,6 +47,12 @@ def plan_check(file: Path, as_json: bool) -> None:
       ceremony plan check plan.toml
     """
     found = load_plan(durable.read_file(file))
+    check_papers(
+        title=found.title,
+        root_name=common_name_of(found.root.subject),
+        custodians=found.shares.custodians,
+        groups=[group.name for group in found.shares.groups],
+    )
     if as_json:
         terminal.result_json(_plan_json(found))
         return
@@ -105,26 +112,6 @@ def host_check(rehearsal: bool, as_json: bool) -> None:
     if breaches and not rehearsal:
         named = ", ".join(finding.check.value for finding in breaches)
         raise PolicyDenied("host.not-fit", f"this host is not fit for a ceremony: {named}", hint="mend what fails")
-
-
-@click.group(cls=Group)
-def share() -> None:
-    """Check a share at any later date."""
-
-
-@share.command("check")
-@click.option("--dir", "directory", type=_PATH, required=True, help="The ceremony's directory.")
-def share_check(directory: Path) -> None:
-    """Type one sheet's words and learn which share it is. Nothing is recovered, one custodian suffices.
-
-    \b
-    Example:
-      ceremony share check --dir root-2026
-    """
-    commitments = open_journal(CeremonyDirectory(path=directory), SystemClock()).commitments()
-    words = terminal.ask_secret("The words of the sheet").decode("utf-8", "replace")
-    found = commitments.recognise(parse_share(words))
-    terminal.result(f"this is {found.name} of the set {commitments.set_id} ({commitments.shape.describe()})")
 
 
 @click.group(cls=Group)
@@ -191,9 +178,10 @@ def verify(directory: Path, head: str | None, as_json: bool) -> None:
 
 
 def _head(text: str) -> bytes:
-    if len(text) == 64 and " " not in text:  # noqa: PLR2004 (hex digits of SHA-256)
-        try:
+    words = text.split()
+    if len(words) == 1 and len(text) == 64:  # noqa: PLR2004 (hex digits of SHA-256)
+        with contextlib.suppress(ValueError):
             return bytes.fromhex(text)
-        except ValueError:
-            raise RequestRejected("head.malformed", "--head is neither 64 hex digits nor 32 digest words") from None
-    return parse_words(text.split())
+    elif len(words) == 32:  # noqa: PLR2004 (a word for each byte of SHA-256)
+        return parse_words(words)
+    raise RequestRejected("head.malformed", "--head is neither 64 hex digits nor 32 digest words")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from pathlib import Path
 from cryptography import x509
 
 from ceremony.plan import Plan, load_plan
-from ceremony.records import Act, Facts, Kind, Mode, opening
-from ceremony.shares import ShareCommitments, commitments_from_json
+from ceremony.records import ENDINGS, OPENINGS, Act, Facts, Kind, Mode, opening, recorded_certificate
+from ceremony.share_history import ShareHistory
+from ceremony.shares import ShareCommitments
 from ceremony.transcript import Record, Transcript
 from shared import durable
 from shared.clock import Clock
@@ -111,18 +113,52 @@ class Journal:
         """Whether the ceremony that lives here is a rehearsal."""
         return Mode(str(self._transcript.records[0].body["mode"]))
 
+    def abandoned(self) -> str | None:
+        """Return the act that was opened last and never closed, as after a power cut; ``None`` when there is none."""
+        inside: str | None = None
+        for record in self._transcript.records:
+            if record.kind in OPENINGS:
+                inside = str(record.body["act"])
+            elif record.kind in ENDINGS:
+                inside = None
+        return inside
+
+    def issued(self, file: str) -> x509.Certificate | None:
+        """Return the certificate that was recorded as issued under a file name, from the record itself.
+
+        Raises:
+            RequestRejected: ``certificate.malformed``.
+        """
+        for record in self.find(Kind.CERTIFICATE_ISSUED):
+            if record.body.get("file") == file:
+                return recorded_certificate(record.body)
+        return None
+
     def commitments(self) -> ShareCommitments:
         """Return the published commitments of the shares that unlock the HSM.
 
         Raises:
-            RequestRejected: ``ceremony.incomplete`` or ``share.bad-commitments``.
+            RequestRejected: ``ceremony.incomplete``, ``ceremony.rotation-unfinished``, ``share.bad-history`` or
+                ``share.bad-commitments``.
         """
-        dealt = self.find(Kind.SHARES_DEALT)
-        if not dealt:
+        history = self.shares()
+        if history.live is None:
             raise RequestRejected("ceremony.incomplete", "no shares were ever dealt here: the root act did not finish")
-        facts = dict(dealt[-1].body)
-        facts.pop("quorums_proven", None)
-        return commitments_from_json(facts)
+        if history.replacing is not None:
+            raise RequestRejected(
+                "ceremony.rotation-unfinished",
+                "a rotation of shares was interrupted: nobody knows yet which set unlocks the HSM",
+                hint="finish it first: run `ceremony share rotate` again",
+            )
+        return history.live.commitments
+
+    def shares(self) -> ShareHistory:
+        """Return which sets of shares were dealt, and which of them lives.
+
+        Raises:
+            RequestRejected: ``share.bad-history`` or ``share.bad-commitments``.
+        """
+        return ShareHistory(self._transcript.records)
 
 
 def create_journal(directory: CeremonyDirectory, mode: Mode, plan: Plan, clock: Clock) -> Journal:
@@ -150,10 +186,10 @@ def act(journal: Journal, act_: Act) -> Iterator[None]:
     """Close an act in the transcript: as done, or as failed with the error's code."""
     try:
         yield
-    except ColdrootError as error:
-        journal.append(Kind.ACT_FAILED, {"act": act_.value, "code": error.code})
-        raise
     except BaseException as error:
-        journal.append(Kind.ACT_FAILED, {"act": act_.value, "code": f"unexpected.{type(error).__name__}"})
+        code = error.code if isinstance(error, ColdrootError) else f"unexpected.{type(error).__name__}"
+        # The first error is the one to report; a failure that cannot even be recorded is noted by the next act.
+        with contextlib.suppress(ColdrootError):
+            journal.append(Kind.ACT_FAILED, {"act": act_.value, "code": code})
         raise
     journal.append(Kind.ACT_CLOSED, {"act": act_.value})

@@ -5,6 +5,7 @@ The steps; the numbers return in the code. Until 5 nothing is lost by stopping.
 1. the host is fit; the transcript of this ceremony verifies and is continued;
 2. the request is read, compared by its digest words, and held against the plan; this intermediate was not signed
    before; the outputs' places are free;
+   (when it was signed, and the answer could not be written, the recorded certificate is delivered: see 6);
 3. a quorum of shares recovers the secret, which is checked against its commitment before the HSM sees a PIN;
 4. the unlocked HSM holds the very key that the root certifies;
 5. the intermediate is linted, signed and verified, by a second implementation too;
@@ -19,9 +20,10 @@ from pathlib import Path
 
 from cryptography import x509
 
-from ceremony import hsm, shares
+from ceremony import hsm
 from ceremony.conduct.directory import Journal, act, open_journal
 from ceremony.conduct.setting import Setting, check_host
+from ceremony.conduct.unlocking import unlock
 from ceremony.intermediate import SigningRequest, prepare_intermediate, read_request, reply_bundle
 from ceremony.plan import Plan
 from ceremony.records import Act, Kind, Mode, certificate_facts, opening
@@ -78,28 +80,42 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
     people.step(StepName.REQUEST_READ)
     bundle, encoded = read_bundle(request_files, purpose=Purpose.INTERMEDIATE_REQUEST)
     request = read_request(plan, bundle, encoded)
-    _refuse_second(setting, request, out)
+    signed = _signed_before(setting, journal, request)
+    _check_outputs(out)
     _tell_request(setting, request)
     people.compare("request", request.bundle_digest)
+    abandoned = journal.abandoned()
+    if abandoned is not None:
+        journal.append(Kind.ACT_ABANDONED, {"act": abandoned})
+        people.tell(f"the act before, {abandoned}, was never closed: recorded as abandoned")
     journal.append(Kind.ACT_OPENED, opening(Act.INTERMEDIATE, setting.mode, plan_digest=plan.digest, title=plan.title))
     with act(journal, Act.INTERMEDIATE):
         journal.append(Kind.REQUEST_ACCEPTED, _request_facts(request))
-        serial, pin = _unlock(setting, journal)
-        with hsm.open_token(setting.hsm, serial, pin, writable=False) as token:
-            del pin
-            certificate = _sign(setting, journal, plan, request, root=root, token=token)
+        certificate = signed or _unlock_and_sign(setting, journal, plan, request, root)
         # 6.
         people.step(StepName.REPLY_WRITTEN)
         reply = reply_bundle(request, certificate=certificate, root=root)
-        durable.make_directory(out)
         with durable.Staging() as staging:
             written = stage_bundle(staging, out, REPLY_STEM, reply)
             staging.add(directory.certificate(request.planned.file), certificate_pem(certificate))
+        if signed is not None:
+            people.tell("it was signed before, and the answer could not be written then: this is that certificate")
+            journal.append(Kind.CERTIFICATE_DELIVERED, {"file": f"{request.planned.file}.crt"})
         journal.append(Kind.REPLY_WRITTEN, {"sha256": digest(reply).hex(), "frames": len(written) - 1})
         people.tell(f"{written[0]} and {len(written) - 1} QR codes")
     return IntermediateMade(
         certificate=certificate, written=tuple(written), reply_digest=digest(reply), head=journal.head()
     )
+
+
+def _unlock_and_sign(
+    setting: Setting, journal: Journal, plan: Plan, request: SigningRequest, root: x509.Certificate
+) -> x509.Certificate:
+    # 3.
+    unlocked = unlock(setting, journal)
+    with hsm.open_token(setting.hsm, unlocked.serial, unlocked.secret.user_pin(), writable=False) as token:
+        del unlocked
+        return _sign(setting, journal, plan, request, root=root, token=token)
 
 
 def _check_continues(setting: Setting, journal: Journal, plan: Plan) -> None:
@@ -115,18 +131,30 @@ def _check_continues(setting: Setting, journal: Journal, plan: Plan) -> None:
         raise RequestRejected("ceremony.incomplete", "the root act of this ceremony did not finish")
 
 
-def _refuse_second(setting: Setting, request: SigningRequest, out: Path) -> None:
+def _signed_before(setting: Setting, journal: Journal, request: SigningRequest) -> x509.Certificate | None:
+    """Return the certificate that an earlier act signed for this very key and could not deliver."""
     # 2.
-    certificate = setting.directory.certificate(request.planned.file)
-    if certificate.exists():
+    path = setting.directory.certificate(request.planned.file)
+    signed = journal.issued(path.name)
+    if signed is not None and signed.public_key() == request.public_key and not path.exists():
+        return signed
+    if signed is not None or path.exists():
         raise RequestRejected(
             "ceremony.already-signed",
-            f"{format_name(request.planned.subject)} was already signed: {certificate} exists",
+            f"{format_name(request.planned.subject)} was already signed: {path}",
             hint="a further intermediate needs a subject of its own in the plan",
         )
-    bundle = out / f"{REPLY_STEM}.bundle"
-    if bundle.exists():
-        raise RequestRejected("file.exists", f"{bundle} already exists", hint="choose another directory with --out")
+    return None
+
+
+def _check_outputs(out: Path) -> None:
+    """Insist that the answer can be written before anybody unlocks anything for it."""
+    # 2.
+    durable.make_directory(out)
+    taken = sorted(out.glob(f"{REPLY_STEM}[-.]*"))
+    if taken:
+        raise RequestRejected("file.exists", f"{taken[0]} already exists", hint="choose another directory with --out")
+    durable.probe_directory(out)
 
 
 def _tell_request(setting: Setting, request: SigningRequest) -> None:
@@ -144,19 +172,6 @@ def _request_facts(request: SigningRequest) -> dict[str, str | list[str]]:
         "public_key_sha256": public_key_digest(request.public_key),
         "ignored_extensions": list(request.ignored_extensions),
     }
-
-
-def _unlock(setting: Setting, journal: Journal) -> tuple[str, bytes]:
-    # 3.
-    people, commitments = setting.people, journal.commitments()
-    people.step(StepName.HSM_UNLOCKED)
-    quorum = people.quorum(commitments)
-    secret = shares.combine(quorum, commitments)
-    serial = str(journal.find(Kind.TOKEN_INITIALISED)[-1].body["serial"])
-    used = [commitments.recognise(share).index for share in quorum]
-    journal.append(Kind.QUORUM_UNLOCKED, {"indexes": list(used), "token": serial})
-    people.tell(f"{commitments.shape.names(used)} recover the secret")
-    return serial, secret.user_pin()
 
 
 def _sign(

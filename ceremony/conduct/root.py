@@ -9,26 +9,27 @@ destroy the token and to begin again elsewhere, and the transcript says so.
 3. the HSM is initialised under throw-away PINs and gives randomness of its own;
 4. the secret is mixed from the operating system's and the HSM's randomness; the PINs are derived from it;
 5. the secret is split, every quorum is proven in memory, and the commitments are recorded;
-6. one sheet a custodian is written: before the HSM depends on the PINs, so that no crash can lock it for ever;
-   then the throw-away PINs are replaced, and proven dead;
+6. each custodian in turn gets a printed sheet and reads it back: before the HSM depends on the PINs, so that no
+   crash and no bad printer can lock it for ever; then the throw-away PINs are replaced, and proven dead;
 7. the key is generated in the HSM, its attributes are read back and recorded;
 8. the root is linted, signed and verified, by a second implementation too;
-9. the custodians read their sheets back; the HSM is unlocked anew from a quorum of shares alone, and holds the
-   very key that the root certifies;
+9. the HSM is unlocked anew from a quorum of shares alone, and holds the very key that the root certifies;
 10. the transcript closes; its head is for the witnesses to copy.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 
-from ceremony import hsm, paper, shares
+from ceremony import hsm, shares
+from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import Journal, act, create_journal
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.plan import Plan
@@ -36,15 +37,14 @@ from ceremony.records import Act, Kind, Mode, certificate_facts, key_facts
 from ceremony.root import prepare_root
 from ceremony.script import StepName
 from ceremony.second_opinion import openssl_verifies
-from ceremony.secret import SOURCE_BYTES, CeremonySecret, mix_secret
+from ceremony.secret import SOURCE_BYTES, mix_secret
 from ceremony.shares import ShareSet
 from ceremony.transcript import Json
 from shared import durable
-from shared.errors import Fatal
+from shared.errors import Fatal, RequestRejected
 from shared.issue import issue
 from shared.keys import fingerprint, public_key_digest
 from shared.keystore import HsmKey, Token
-from shared.names import common_name_of
 from shared.pem import certificate_pem
 from shared.serials import random_serial
 
@@ -59,7 +59,12 @@ class RootMade:
 
 
 def create_root(
-    setting: Setting, plan: Plan, plan_bytes: bytes, *, keep_shares: Callable[[ShareSet], None] | None = None
+    setting: Setting,
+    plan: Plan,
+    plan_bytes: bytes,
+    *,
+    keep_shares: Callable[[ShareSet], None] | None = None,
+    outputs: Sequence[Path] = (),
 ) -> RootMade:
     """Conduct the root act.
 
@@ -68,6 +73,7 @@ def create_root(
         plan: validated.
         plan_bytes: the plan's file, copied unchanged into the ceremony's directory.
         keep_shares: for a rehearsal only: told the shares, so that they can be kept for later rehearsals.
+        outputs: files that ``keep_shares`` will write; refused now when they could not be.
 
     Raises:
         RequestRejected: ``ceremony.exists``, ``host.*``, ``hsm.*``, ``share.*``.
@@ -80,13 +86,9 @@ def create_root(
     people, directory = setting.people, setting.directory
     # 1. Nothing is written before everything that can be refused was.
     directory.refuse_if_used()
-    paper.check_papers(
-        title=plan.title,
-        root_name=common_name_of(plan.root.subject),
-        custodians=plan.shares.custodians,
-        groups=[group.name for group in plan.shares.groups],
-    )
+    check_sheets(plan, plan.shares)
     findings = check_host(setting)
+    hsm.check_blank(setting.hsm)
     # 2.
     people.step(StepName.TRANSCRIPT_OPENED)
     durable.make_directory(directory.path, private=True)
@@ -94,13 +96,11 @@ def create_root(
         durable.write_new(directory.plan, plan_bytes)
     journal = create_journal(directory, setting.mode, plan, setting.clock)
     people.tell(f"plan: {plan.title}, sha256 {plan.digest.hex()}")
-    with act(journal, Act.ROOT):
+    with _remains_named(setting), act(journal, Act.ROOT):
         journal.append(Kind.HOST_CHECKED, {"findings": [finding.to_json() for finding in findings]})
-        dealing = _Dealing(setting, journal, plan)
+        dealing = _Dealing(setting, journal, plan, keep_shares)
         serial, user_pin = _initialise(setting, journal, dealing)
         dealt = dealing.dealt()
-        if keep_shares is not None:
-            keep_shares(dealt)
         certificate = _make_root(setting, journal, plan, serial, user_pin)
         # From here on the HSM opens by the shares alone.
         del user_pin
@@ -111,13 +111,33 @@ def create_root(
     return RootMade(certificate=certificate, head=journal.head())
 
 
+def _check_place(path: Path) -> None:
+    if os.path.lexists(path):
+        raise RequestRejected("file.exists", f"{path} already exists", hint="give a new file")
+    durable.probe_directory(path.parent)
+
+
+@contextmanager
+def _remains_named(setting: Setting) -> Iterator[None]:
+    """When the act fails, say what it leaves: people must not have to guess what to destroy."""
+    try:
+        yield
+    except BaseException:
+        people, directory = setting.people, setting.directory
+        people.tell(f"The act failed. What it leaves: the record in {directory.transcript},")
+        people.tell(f"perhaps a token {setting.hsm.token_label!r} in the HSM, and sheets with secret words in")
+        people.tell(f"{directory.sheets}. Destroy token and sheets, and begin again in another directory.")
+        raise
+
+
 class _Dealing:
     """From the HSM's randomness to its PINs; in between, the secret becomes sheets. The secret stays here."""
 
-    def __init__(self, setting: Setting, journal: Journal, plan: Plan) -> None:
+    def __init__(self, setting: Setting, journal: Journal, plan: Plan, keep: Callable[[ShareSet], None] | None) -> None:
         self._setting = setting
         self._journal = journal
         self._plan = plan
+        self._keep = keep
         self._dealt: ShareSet | None = None
 
     def dealt(self) -> ShareSet:
@@ -134,54 +154,15 @@ class _Dealing:
         self._journal.append(Kind.ENTROPY_MIXED, {"sources": ["operating-system", "hsm"], "bytes_each": SOURCE_BYTES})
         people.tell("32 bytes from the operating system's and the HSM's generators")
         people.tell("the HSM's PINs are derived from them and written nowhere")
-        self._dealt = self._deal(secret)
-        self._write_sheets(self._dealt)
-        return hsm.Pins(so=secret.so_pin(), user=secret.user_pin())
-
-    def _deal(self, secret: CeremonySecret) -> ShareSet:
         # 5.
-        people, planned = self._setting.people, self._plan.shares
-        people.step(StepName.SHARES_SPLIT)
-        dealt = shares.split(secret, shape=planned.shape, rng=self._setting.rng)
-        proven = shares.prove_every_quorum(dealt, secret)
-        self._journal.append(Kind.SHARES_DEALT, dealt.commitments.to_json() | {"quorums_proven": proven})
-        people.tell(f"set {dealt.set_id}: {planned.describe()}; all {proven} quorums recover the secret")
-        return dealt
-
-    def _write_sheets(self, dealt: ShareSet) -> None:
+        self._dealt = deal(self._setting, self._journal, secret, self._plan.shares, act=Act.ROOT)
+        if self._keep is not None:
+            self._keep(self._dealt)
         # 6.
-        people, directory, plan = self._setting.people, self._setting.directory, self._plan
-        people.step(StepName.SHEETS_WRITTEN)
-        durable.make_directory(directory.sheets, private=True)
-        sheets = zip(plan.shares.shape.sheets(), plan.shares.custodians, strict=True)
-        for number, ((index, copy), custodian) in enumerate(sheets, start=1):
-            share = dealt.shares[index - 1]
-            facts = paper.SheetFacts(
-                title=plan.title,
-                root_name=common_name_of(plan.root.subject),
-                custodian=custodian,
-                index=index,
-                copy=copy,
-                commitments=dealt.commitments,
-                rehearsal=self._setting.mode is Mode.REHEARSAL,
-            )
-            sheet, receipt = paper.share_sheet(facts, share), paper.share_receipt(facts)
-            path = directory.sheets / f"share-{number}.pdf"
-            with durable.Staging() as staging:
-                staging.add(path, sheet, mode=durable.PRIVATE)
-                staging.add(directory.sheets / f"receipt-{number}.pdf", receipt)
-            self._journal.append(
-                Kind.SHEET_WRITTEN,
-                {
-                    "index": index,
-                    "copy": copy,
-                    "custodian": custodian,
-                    "file": f"sheets/{path.name}",
-                    "sha256": hashlib.sha256(sheet).hexdigest(),
-                    "receipt_sha256": hashlib.sha256(receipt).hexdigest(),
-                },
-            )
-            people.tell(f"{share.name} for {custodian}: {path}")
+        plan, directory = self._plan, self._setting.directory.sheets
+        dealt = Dealt(plan=plan, shares=plan.shares, set=self._dealt, directory=directory)
+        hand_out(self._setting, self._journal, dealt)
+        return hsm.Pins(so=secret.so_pin(), user=secret.user_pin())
 
 
 def _initialise(setting: Setting, journal: Journal, dealing: _Dealing) -> tuple[str, bytes]:
@@ -254,10 +235,6 @@ def _prove_recovery(
 ) -> None:
     # 9.
     people, commitments = setting.people, dealt.commitments
-    people.step(StepName.SHEETS_READ_BACK)
-    indexes = people.read_back(commitments, plan.shares.custodians)
-    journal.append(Kind.SHARES_READ_BACK, {"indexes": list(indexes)})
-    people.tell(f"{commitments.shape.names(indexes)} read back and recognised")
     people.step(StepName.HSM_UNLOCKED_ANEW)
     quorum = people.quorum(commitments)
     recovered = shares.combine(quorum, commitments)
@@ -266,7 +243,7 @@ def _prove_recovery(
         if key.public_key() != certificate.public_key():
             raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
     used = [commitments.recognise(share).index for share in quorum]
-    journal.append(Kind.QUORUM_UNLOCKED, {"indexes": list(used), "token": serial})
+    journal.append(Kind.QUORUM_UNLOCKED, {"set_id": commitments.set_id, "indexes": list(used), "token": serial})
     people.tell(f"{commitments.shape.names(used)} unlocked it, and it holds the root's key")
 
 

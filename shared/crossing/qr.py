@@ -111,6 +111,15 @@ def read_images(paths: Sequence[Path]) -> bytes:
     return reader.payload()
 
 
+def read_codes(path: Path) -> list[str]:
+    """Read the texts of all QR codes in one image, whatever they say.
+
+    Raises:
+        RequestRejected: ``file.*``, ``image.*`` or ``frame.malformed`` with the file's path.
+    """
+    return _codes(path, _grey(path, durable.read_file(path, limit=LARGEST_IMAGE_BYTES)))
+
+
 class ImageReader:
     """Collects the frames of one payload from images, one image after the other."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from fakes.keyboard import typed, types
 from fakes.rehearsal import SUBJECT, Rehearsal, fit_host, full_rehearsal, no_hardening, request_bundle
 from fakes.softhsm import needs_softhsm
 
@@ -91,7 +92,7 @@ def test_no_secret_is_written_or_shown(tmp_path: Path) -> None:
     assert (shown.exit_code, shown_again.exit_code) == (0, 0)
     entered = shares.read_words_file(rehearsal.words)
     dealt = json.loads(_record(rehearsal, "shares-dealt"))["body"]
-    dealt.pop("quorums_proven")
+    del dealt["quorums_proven"], dealt["act"]
     secret = shares.combine(entered, shares.commitments_from_json(dealt))
     hidden = [secret.value, secret.value.hex().encode(), secret.user_pin(), secret.so_pin()]
     # Three words in a row are no accident; single words of the list are ordinary English.
@@ -295,25 +296,31 @@ def test_a_real_ceremony_with_people(tmp_path: Path, monkeypatch: pytest.MonkeyP
         dealt.append(split(*arguments, **options))  # type: ignore[arg-type]
         return dealt[-1]
 
-    asked: list[str] = []
+    confirmed: list[str] = []
+    # 1 to 5: read back, with one mistake; then quorums of shares 2, 2 (again), 3, 4, and 1, 2, 5.
+    order = [0, 1, 2, 3, 4, 1, 1, 2, 3, 0, 1, 4]
 
-    def custodian(prompt: str, *, confirm: bool = False) -> bytes:
-        del confirm
-        asked.append(prompt)
-        words = [share.words for share in dealt[0].shares]
-        if len(asked) == 2:
-            return b"no share at all"
-        # 1 to 6: read back, with one mistake; then quorums of shares 2, 2 (again), 3, 4.
-        order = {1: 0, 3: 1, 4: 2, 5: 3, 6: 4, 7: 1, 8: 1, 9: 2, 10: 3, 11: 0, 12: 1, 13: 4}
-        return " ".join(words[order[len(asked)]]).encode()
+    def custodian(time: int) -> str:
+        words = dealt[0].shares[order[time - 1]].words
+        swapped = (*words[:7], words[8], words[7], *words[9:])
+        # The mistake: swapped words are refused together; gone over again, they are right.
+        return typed(swapped) + "\x15" + typed(words) if time == 2 else typed(words)
+
+    def agrees(question: str) -> str:
+        confirmed.append(question)
+        return "yes" if len(confirmed) % 3 else "perhaps"
 
     monkeypatch.setattr(shares, "split", overheard)
-    monkeypatch.setattr(terminal, "ask_secret", custodian)
+    monkeypatch.setattr(terminal, "ask_line", agrees)
     rehearsal = Rehearsal(tmp_path)
-    setting = _setting(rehearsal, AtTerminal())
+    setting = _setting(rehearsal, AtTerminal(keyboard=types(custodian)))
     made = create_root(setting, load_plan(EXAMPLE.encode()), EXAMPLE.encode())
-    assert len(asked) == 10
+    assert len(confirmed) >= 10
+    assert "Ada stands at the printer" in confirmed[0]
     assert len(made.head) == 32
+    assert {path.name for path in (rehearsal.directory / "sheets").iterdir()} == {
+        f"receipt-{number}.pdf" for number in range(1, 6)
+    }
     encoded = request_bundle(keys.generate(keys.KeyKind.EC_P256))
     request, *_ = rehearsal.request(encoded)
     with pytest.raises(PolicyDenied) as denied:
@@ -358,13 +365,15 @@ def test_unprintable_names_are_refused_first(tmp_path: Path) -> None:
     assert not rehearsal.directory.exists()
 
 
-def test_a_quorum_that_is_asked_too_often(monkeypatch: pytest.MonkeyPatch, finished: Rehearsal) -> None:
+def test_a_quorum_that_is_asked_too_often(finished: Rehearsal) -> None:
     """An endless prompt would let a machine guess; five tries, then the act ends."""
     dealt = json.loads(_record(finished, "shares-dealt"))["body"]
-    dealt.pop("quorums_proven")
-    monkeypatch.setattr(terminal, "ask_secret", lambda *_, **__: b"abandon")
+    del dealt["quorums_proven"], dealt["act"]
+    commitments = shares.commitments_from_json(dealt)
+    opening = commitments.opening_words
+    wrong = typed((*opening, *(["academic"] * 31))) + "\r" * 9
     with pytest.raises(RequestRejected) as refused:
-        AtTerminal().quorum(shares.commitments_from_json(dealt))
+        AtTerminal(keyboard=types(lambda _: wrong)).quorum(commitments)
     assert refused.value.code == "share.too-many-attempts"
 
 

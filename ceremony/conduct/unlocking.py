@@ -1,0 +1,41 @@
+"""A quorum of custodians unlocks the HSM: the one way to a PIN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ceremony import shares
+from ceremony.conduct.directory import Journal
+from ceremony.conduct.setting import Setting
+from ceremony.records import Kind
+from ceremony.script import StepName
+from ceremony.secret import CeremonySecret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlocked:
+    """What a quorum gives: the secret, and which token it opens."""
+
+    serial: str
+    """The token's."""
+    secret: CeremonySecret
+
+
+def unlock(setting: Setting, journal: Journal) -> Unlocked:
+    """Have a quorum recover the secret, check it against its commitment, and record who it was.
+
+    The HSM is not asked: a wrong secret never costs a try of its PIN.
+
+    Raises:
+        RequestRejected: ``share.*``, or as ``Journal.commitments``.
+        Fatal: ``share.wrong-secret``.
+    """
+    people, commitments = setting.people, journal.commitments()
+    people.step(StepName.HSM_UNLOCKED)
+    quorum = people.quorum(commitments)
+    secret = shares.combine(quorum, commitments)
+    serial = str(journal.find(Kind.TOKEN_INITIALISED)[-1].body["serial"])
+    used = [commitments.recognise(share).index for share in quorum]
+    journal.append(Kind.QUORUM_UNLOCKED, {"set_id": commitments.set_id, "indexes": list(used), "token": serial})
+    people.tell(f"{commitments.shape.names(used)} recover the secret")
+    return Unlocked(serial=serial, secret=secret)
