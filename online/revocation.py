@@ -19,15 +19,12 @@ from online.provisioners.registry import Registry
 from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, Store, TokenUse
 from online.tokens import VerifiedToken
 from shared.clock import Clock
+from shared.crl import Reason
 from shared.errors import NotFound, PolicyDenied, RequestRejected
 from shared.issue import Issuer
 from shared.keys import public_key_digest
 from shared.serials import parse_serial
 
-KEY_COMPROMISE = 1
-_REMOVE_FROM_CRL = 8
-_UNUSED = 7
-_LARGEST_REASON = 10
 _LONGEST_REASON_TEXT = 1000
 
 Verify = Callable[[Operation, str, datetime], Awaitable[VerifiedToken]]
@@ -113,7 +110,7 @@ class Revoker:
                 reason=reason,
                 proof=RevocationProof.CERTIFICATE if use is None else RevocationProof.TOKEN,
                 provisioner_id=by,
-                compromised_key=key_digest if reason_code == KEY_COMPROMISE else None,
+                compromised_key=key_digest if reason_code == Reason.KEY_COMPROMISE else None,
             ),
         )
 
@@ -136,9 +133,9 @@ def check_reason(code: int, text: str) -> None:
     Raises:
         RequestRejected: ``revoke.reason-code`` or ``revoke.reason-text``.
     """
-    if not 0 <= code <= _LARGEST_REASON:
+    if not min(Reason) <= code <= max(Reason):
         raise RequestRejected("revoke.reason-code", "reasonCode out of bounds")
-    if code in {_UNUSED, _REMOVE_FROM_CRL}:
+    if code not in set(Reason) or not Reason(code).revokes:
         raise RequestRejected("revoke.reason-code", f"reasonCode {code} does not revoke anything")
     if len(text) > _LONGEST_REASON_TEXT:
         raise RequestRejected("revoke.reason-text", f"reason is longer than {_LONGEST_REASON_TEXT} characters")

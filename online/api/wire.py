@@ -15,13 +15,13 @@ from cryptography import x509
 
 from online.strict_json import Json, parse_object
 from shared import pem, serials
+from shared.crl import Reason
 from shared.errors import RequestRejected, Unsupported
 
 # An honest request has one object, and template data perhaps a few dozen values within.
 _MOST_CONTAINERS = 1000
 _MOST_VALUES = 10_000
-# RFC 5280 §5.3.1: 0 to 10 without 7, which was never given a meaning.
-_REASON_CODES = frozenset(range(11)) - {7}
+_REASON_CODES = frozenset(map(int, Reason))
 _LONGEST_REASON = 1000
 
 

@@ -21,23 +21,12 @@ from online.renewal import renew as renewing
 from online.trust import TokenHint, Trust
 from shared import terminal
 from shared.clock import SystemClock
+from shared.crl import Reason
 from shared.errors import RequestRejected
 from shared.keystore import open_key
 from shared.serials import parse_serial
 
-# RFC 5280 §5.3.1; 7 is unused.
-_REASONS = {
-    "unspecified": 0,
-    "keycompromise": 1,
-    "cacompromise": 2,
-    "affiliationchanged": 3,
-    "superseded": 4,
-    "cessationofoperation": 5,
-    "certificatehold": 6,
-    "removefromcrl": 8,
-    "privilegewithdrawn": 9,
-    "aacompromise": 10,
-}
+_REASONS = {each.label.lower(): int(each) for each in Reason}
 
 
 def parse_reason(text: str) -> int:
