@@ -126,16 +126,31 @@ digest_of() {
 # Say whether a stamp holds this digest.
 stamped() { [[ -f $1 && $(<"$1") == "$2" ]]; }
 
+# See that this user can make or change .venv: what another user installed there cannot even be removed.
+ensure_ours() {
+    local user strange
+    user=$(id -un 2>/dev/null || true) # a user without a name has a number
+    if ((EUID == 0)); then
+        return # root may do anything
+    elif [[ ! -e $venv ]]; then
+        [[ -w $root ]] || die "$root cannot be written by $user: copy it, or name an environment by COLDROOT_VENV"
+    else
+        strange=$(find "$venv" ! -uid "$EUID" -print -quit 2>/dev/null || true)
+        [[ -z $strange && -w $venv ]] ||
+            die "$venv is not $user's to change: run as $(stat -c %U "${strange:-$venv}"), or name another by COLDROOT_VENV"
+    fi
+}
+
 # Make the environment complete.
 #   ensure_environment run    what the demo needs
 #   ensure_environment dev    the same and the tools of scripts/check and scripts/test
 #
 # 1. One at a time: the checkout's directory is the lock.
-# 2. Nothing to do when the stamp is that of today's locks.
+# 2. Nothing to do when the stamps are those of today's locks; else see first that it may be done.
 # 3. An environment without any valid stamp, or whose Python does not run, is remade from nothing.
 # 4. Install by the locks, then the project itself; write the stamps last.
 ensure_environment() {
-    local kind=$1 python run dev project log started=$SECONDS
+    local kind=$1 python run dev project log complete=false started=$SECONDS
     local -a locks files
     if [[ -n ${COLDROOT_VENV:-} ]]; then
         [[ -x $venv/bin/ceremony && -x $venv/bin/online ]] || die "COLDROOT_VENV has no ceremony and online commands"
@@ -157,13 +172,18 @@ ensure_environment() {
     dev) locks=(dev) ;;
     *) die "there is no environment of the kind $kind" ;;
     esac
+    # 2. The environment for development holds all that the demo needs.
+    if stamped "$venv/.dev" "$dev" || { [[ $kind == run ]] && stamped "$venv/.run" "$run"; }; then
+        complete=true
+        stamped "$venv/.project" "$project" && exec 9<&- && return
+    fi
+    ensure_ours
     files=("${locks[@]/#/--requirement=$root/requirements/}")
     files=("${files[@]/%/.txt}")
     forget_pip_settings
     log=$(mktemp "${TMPDIR:-/tmp}/coldroot-install.XXXXXX")
 
-    # 2. The environment for development holds all that the demo needs.
-    if ! stamped "$venv/.dev" "$dev" && ! { [[ $kind == run ]] && stamped "$venv/.run" "$run"; }; then
+    if ! $complete; then
         # 3.
         if ! stamped "$venv/.run" "$run" || ! "$venv/bin/python" -I -m pip --version >/dev/null 2>&1; then
             rm -rf "$venv"
