@@ -10,7 +10,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -18,9 +19,10 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from fakes.hierarchy import PROVISIONER, make_csr
-from fakes.node import Node, NodeHome, make_home, running
+from fakes.hierarchy import PROVISIONER, make_csr, make_pki
+from fakes.node import KEY_PASSWORD, Node, NodeHome, make_home, running
 from fakes.rows import revocation_of
+from fakes.softhsm import SoftHsm, needs_softhsm, softhsm_fixture  # noqa: F401 (a fixture)
 
 from online.cli import cli
 from online.client import Client
@@ -29,8 +31,13 @@ from online.https import parse_ca_url
 from online.provisioners.protocol import Operation
 from online.store.sqlite import open_store
 from online.tokens import audience, mint_revoke_token, mint_sign_token
+from shared import names
+from shared.issue import IssuanceRequest, Issuer, issue, prepare
 from shared.keys import KeyKind, generate
+from shared.keystore import create_key
 from shared.pem import certificate_pem, load_crl
+from shared.profile import intermediate_profile
+from shared.serials import random_serial
 
 
 def free_port() -> int:
@@ -301,6 +308,30 @@ def test_lists_are_switched_on_and_off_by_a_reload(tmp_path: Path) -> None:
         node.wait_for("configuration reloaded", since=since)
         until(lambda: len(node.workers()) == 1)
         until(lambda: _is_404(site))
+
+
+@needs_softhsm
+def test_a_key_in_an_hsm_signs_lists(tmp_path: Path, softhsm: SoftHsm) -> None:
+    """The keeper has a session of its own; without one, lists would end where keys are best kept."""
+    pki = make_pki(now=datetime.now(UTC))
+    token = softhsm.token("issuing", user_pin=KEY_PASSWORD)
+    uri = f"pkcs11:token=issuing;serial={token.serial};object=intermediate?module-path={softhsm.path}"
+    wanted = IssuanceRequest(
+        subject=names.subject(common="HSM Intermediate CA"),
+        public_key=create_key(uri, KeyKind.EC_P384, lambda _: KEY_PASSWORD),
+        serial=random_serial(os.urandom),
+        not_before=pki.root.not_valid_before_utc,
+        not_after=pki.root.not_valid_before_utc + timedelta(days=365),
+    )
+    intermediate = issue(prepare(intermediate_profile(), wanted, Issuer.from_certificate(pki.root)), pki.root_key)
+    home = make_home(tmp_path / "home", pki=replace(pki, intermediate=intermediate), key_uri=uri)
+    port = lists_on(home)
+    with running(home) as node:
+        site = Site(node, port)
+        good, bad = site.leaf(), site.leaf()
+        site.revoke(bad.serial_number)
+        assert openssl_verdict(tmp_path, site, good).endswith("leaf.pem: OK\n")
+        assert "certificate revoked" in openssl_verdict(tmp_path, site, bad)
 
 
 def _is_404(site: Site) -> bool:
