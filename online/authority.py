@@ -76,6 +76,17 @@ class AuthoritySettings:
     """What leaves name as the place of their revocation list; empty for none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proven:
+    """A leaf of ours whose key the caller holds."""
+
+    certificate: x509.Certificate
+    public_key: PublicKey
+    provisioner: Provisioner
+    token: TokenUse | None
+    """The single use to record, when a token was the proof."""
+
+
 class Authority:
     """Signs, renews, rekeys and revokes leaves under one intermediate. Safe for any number of requests at once."""
 
@@ -186,27 +197,16 @@ class Authority:
             Fatal: as ``sign``.
         """
         now = self._now()
-        # 1
-        presented: PresentedRenewal | None = None
-        if isinstance(proof, RenewToken):
-            presented = open_renew_token(proof.text)
-            old = presented.certificate
-        else:
-            old = proof.certificate
-        # 2
-        public_key = issued.check_ours(old, self.hierarchy.accepted)
-        provisioner = await self._renewable(old, now)
-        token = None
-        if presented is not None:
-            token = presented.verify(public_key, provisioner=provisioner, audiences=self._audiences, now=now)
+        # 1, 2
+        old = await self._prove(proof, None, now)
         # 3, 4, 5, 6
-        return await self._succeed(old, public_key, provisioner, CertificateKind.RENEWED, token=token, now=now)
+        return await self._succeed(old, old.public_key, CertificateKind.RENEWED, now=now)
 
-    async def rekey(self, peer: PeerCertificate, csr: x509.CertificateSigningRequest) -> Chain:
+    async def rekey(self, proof: PeerCertificate | RenewToken, csr: x509.CertificateSigningRequest) -> Chain:
         """Issue the successor of a leaf, for another key.
 
         Args:
-            peer: the old leaf; its key was used in the handshake.
+            proof: that the caller holds the leaf's key; a token must be bound to this request.
             csr: only its public key is used, after the proof of possession and a check of its strength.
 
         Raises:
@@ -218,14 +218,9 @@ class Authority:
         """
         now = self._now()
         # 1, 2
-        issued.check_ours(peer.certificate, self.hierarchy.accepted)
-        provisioner = await self._renewable(peer.certificate, now)
-        # 3
-        public_key = csr_key(csr)
+        old = await self._prove(proof, csr, now)
         # 3, 4, 5, 6
-        return await self._succeed(
-            peer.certificate, public_key, provisioner, CertificateKind.REKEYED, token=None, now=now
-        )
+        return await self._succeed(old, csr_key(csr), CertificateKind.REKEYED, now=now)
 
     async def revoke(
         self,
@@ -326,6 +321,31 @@ class Authority:
             now=now,
         )
 
+    async def _prove(
+        self, proof: PeerCertificate | RenewToken, csr: x509.CertificateSigningRequest | None, now: datetime
+    ) -> _Proven:
+        """Verify that the caller holds the key of a leaf of ours, which somebody vouches for.
+
+        Args:
+            proof: of possession.
+            csr: what a token must be bound to, for a rekey.
+            now: aware UTC.
+        """
+        # 1
+        presented: PresentedRenewal | None = None
+        if isinstance(proof, RenewToken):
+            presented = open_renew_token(proof.text)
+            old = presented.certificate
+        else:
+            old = proof.certificate
+        # 2
+        public_key = issued.check_ours(old, self.hierarchy.accepted, servers_too=presented is not None)
+        provisioner = await self._renewable(old, now)
+        token = None
+        if presented is not None:
+            token = presented.verify(public_key, provisioner=provisioner, audiences=self._audiences, now=now, csr=csr)
+        return _Proven(certificate=old, public_key=public_key, provisioner=provisioner, token=token)
+
     async def _renewable(self, old: x509.Certificate, now: datetime) -> Provisioner:
         """Find who vouches for a leaf of ours, and insist that it may be renewed now.
 
@@ -338,26 +358,23 @@ class Authority:
             raise Unauthenticated("certificate.revoked", "the certificate is revoked")
         return provisioner
 
-    async def _succeed(
-        self,
-        old: x509.Certificate,
-        public_key: PublicKey,
-        provisioner: Provisioner,
-        kind: CertificateKind,
-        *,
-        token: TokenUse | None,
-        now: datetime,
-    ) -> Chain:
+    async def _succeed(self, old: _Proven, public_key: PublicKey, kind: CertificateKind, *, now: datetime) -> Chain:
         wanted = leaf.renewed_leaf(
-            old,
+            old.certificate,
             public_key,
-            provisioner=provisioner,
+            provisioner=old.provisioner,
             house=self._house(),
             now=now,
             serial=self._serial(),
             issuer=self._issuer,
         )
-        return await self._issue(wanted, kind=kind, provisioner=provisioner, token=token, parent=old.serial_number)
+        return await self._issue(
+            wanted,
+            kind=kind,
+            provisioner=old.provisioner,
+            token=old.token,
+            parent=old.certificate.serial_number,
+        )
 
     async def _issue(
         self,

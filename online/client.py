@@ -48,6 +48,22 @@ _FAMILY: dict[int, tuple[type[ColdrootError], str]] = {
 }
 
 
+class AskedToWait(PeerFailed):
+    """The CA could not answer now, and said when to come again."""
+
+    def __init__(self, code: str, message: str, *, hint: str | None, seconds: float) -> None:
+        """Make the error.
+
+        Args:
+            code: as for every error.
+            message: the same.
+            hint: the same.
+            seconds: the CA's wish.
+        """
+        super().__init__(code, message, hint=hint)
+        self.seconds = seconds
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvisionerEntry:
     """A provisioner as the CA lists it."""
@@ -172,13 +188,21 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
         return _chain(self._call("POST", "/renew", None, identity=identity, headers=headers))
 
-    def rekey(self, csr: x509.CertificateSigningRequest, identity: Identity) -> Chain:
-        """Renew a certificate for the new public key of a request, proven by TLS.
+    def rekey(
+        self, csr: x509.CertificateSigningRequest, *, identity: Identity | None = None, token: str | None = None
+    ) -> Chain:
+        """Renew a certificate for the new public key of a request, proven by TLS or by a token of the old key.
+
+        Args:
+            csr: carries the new public key.
+            identity: the certificate and its key, for mutual TLS.
+            token: a rekey token for this request, when there is no ``identity``. A step-ca does not take one.
 
         Raises:
             Unauthenticated: the CA does not renew this certificate.
         """
-        return _chain(self._call("POST", "/rekey", {"csr": _csr_pem(csr)}, identity=identity))
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return _chain(self._call("POST", "/rekey", {"csr": _csr_pem(csr)}, identity=identity, headers=headers))
 
     def revoke(
         self, serial: int, *, reason_code: int, reason: str, token: str | None = None, identity: Identity | None = None
@@ -268,7 +292,10 @@ def _judge(answer: Answer) -> Mapping[str, object]:
     reason = content.get("message") if isinstance(content, dict) else None
     shown = printable(reason, limit=_LONGEST_REASON) if isinstance(reason, str) else "no readable reason given"
     family, code = _FAMILY.get(answer.status, (PeerFailed, "ca.failed"))
-    raise family(code, f"the CA answers {answer.status}: {shown}", hint=where)
+    told = f"the CA answers {answer.status}: {shown}"
+    if family is PeerFailed and answer.retry_after > 0:
+        raise AskedToWait(code, told, hint=where, seconds=answer.retry_after)
+    raise family(code, told, hint=where)
 
 
 def _chain(answer: Mapping[str, object]) -> Chain:

@@ -23,6 +23,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
@@ -99,6 +100,8 @@ class Answer:
     body: bytes
     request_id: str
     """The name of this exchange in the CA's log; empty when the CA gave none."""
+    retry_after: float = 0.0
+    """After how many seconds the CA wants to be asked again; 0 when it did not say."""
 
 
 def verified(roots: Sequence[x509.Certificate], identity: Identity | None = None) -> ssl.SSLContext:
@@ -163,6 +166,7 @@ def exchange(
                     status=response.status,
                     body=read_bounded(response, str(url), largest),
                     request_id=_request_id(response.headers.get("X-Request-Id", "")),
+                    retry_after=_retry_after(response.headers),
                 )
     except ssl.SSLCertVerificationError as error:
         raise PeerFailed(
@@ -249,6 +253,18 @@ def read_bounded(response: http.client.HTTPResponse, url: str, largest: int) -> 
 
 def _request_id(text: str) -> str:
     return text if _REQUEST_ID.fullmatch(text) else ""
+
+
+def _retry_after(headers: http.client.HTTPMessage) -> float:
+    """Read ``Retry-After`` (RFC 9110 §10.2.3): seconds, or a date, which is held against the answer's own."""
+    text = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+        return float(text)
+    try:
+        wait = (parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
+    return max(wait, 0.0)
 
 
 def _tls_failure(url: CaUrl, error: ssl.SSLError) -> PeerFailed | Unauthenticated:

@@ -24,12 +24,13 @@ from shared.issue import Issuer, verify_signature
 from shared.keys import PublicKey, certificate_key
 
 
-def check_ours(certificate: x509.Certificate, issuers: Sequence[Issuer]) -> PublicKey:
+def check_ours(certificate: x509.Certificate, issuers: Sequence[Issuer], *, servers_too: bool = False) -> PublicKey:
     """Insist that a leaf was signed by one of our issuers in force and may identify a TLS client.
 
     Args:
         certificate: what the caller showed, with proof of possession of its key elsewhere.
         issuers: the intermediates whose leaves may still act, the current one first.
+        servers_too: whether one that is for servers only will do: where its key was used otherwise than as a client's.
 
     Returns:
         The leaf's public key, of an accepted kind and strength.
@@ -47,8 +48,9 @@ def check_ours(certificate: x509.Certificate, issuers: Sequence[Issuer]) -> Publ
         raise Unauthenticated("certificate.not-a-client", "the certificate's extensions are malformed") from None
     is_ca = isinstance(basic, x509.BasicConstraints) and basic.ca
     signs = isinstance(usage, x509.KeyUsage) and usage.digital_signature
-    client = isinstance(extended, x509.ExtendedKeyUsage) and ExtendedKeyUsageOID.CLIENT_AUTH in extended
-    if is_ca or not signs or not client:
+    usages = {ExtendedKeyUsageOID.CLIENT_AUTH} | ({ExtendedKeyUsageOID.SERVER_AUTH} if servers_too else set())
+    fits = isinstance(extended, x509.ExtendedKeyUsage) and not usages.isdisjoint(extended)
+    if is_ca or not signs or not fits:
         raise Unauthenticated("certificate.not-a-client", "the certificate does not identify a TLS client")
     try:
         return certificate_key(certificate)

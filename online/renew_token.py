@@ -1,4 +1,4 @@
-"""Renewal tokens: a leaf's own key asks for the leaf's renewal where mutual TLS does not get through.
+"""Renewal tokens: a leaf's own key asks for the leaf's renewal, or for another key, where mutual TLS does not work.
 
 step calls the header member ``x5cInsecure``, because the leaf in it may have expired. What comes after the leaf
 in that list is not even parsed: no chain is built out of what a stranger sends. The checks, in order (the numbers
@@ -8,7 +8,8 @@ return in the code, 2 and 3 are the authority's):
 2. that certificate is a leaf of ours, by the signature of an issuer in force;
 3. a provisioner of today vouches for it and lets it be renewed;
 4. the leaf's key signed the token;
-5. the token was made for renewal, by this leaf's holder, at this CA, a moment ago;
+5. the token was made for this operation, by this leaf's holder, at this CA, a moment ago; one for a rekey is bound to
+   the request with the new key, so that whoever gets hold of it cannot put in a key of their own;
 6. its single use hangs on header and payload: re-encoding the signature makes no second token.
 """
 
@@ -24,7 +25,17 @@ from cryptography import x509
 from online.jose import jws
 from online.provisioners.protocol import Operation, Provisioner
 from online.store.protocol import TokenUse
-from online.tokens import RENEW_HEADER, RENEW_ISSUER, Audiences, require_text, require_times, use_digest
+from online.strict_json import Json
+from online.tokens import (
+    CNF_MEMBER,
+    RENEW_HEADER,
+    RENEW_ISSUER,
+    Audiences,
+    csr_confirmation,
+    require_text,
+    require_times,
+    use_digest,
+)
 from shared.errors import RequestRejected, Unauthenticated
 from shared.keys import PublicKey
 from shared.names import common_name_of
@@ -45,7 +56,13 @@ class PresentedRenewal:
     token: jws.UnverifiedToken = field(repr=False)
 
     def verify(
-        self, public_key: PublicKey, *, provisioner: Provisioner, audiences: Audiences, now: datetime
+        self,
+        public_key: PublicKey,
+        *,
+        provisioner: Provisioner,
+        audiences: Audiences,
+        now: datetime,
+        csr: x509.CertificateSigningRequest | None = None,
     ) -> TokenUse:
         """Verify the token under its certificate's key.
 
@@ -54,6 +71,7 @@ class PresentedRenewal:
             provisioner: who vouches for the certificate.
             audiences: the names of this CA.
             now: aware UTC.
+            csr: the request with the new key, for a rekey.
 
         Returns:
             The single use to record.
@@ -67,7 +85,8 @@ class PresentedRenewal:
             # 5. Old clients write the provisioner's name as the issuer; Go leaves an empty subject out.
             if require_text(claims, "iss") not in {RENEW_ISSUER, provisioner.name}:
                 raise Unauthenticated("token.issuer", "the token's issuer is not the step client")
-            audiences.require(Operation.RENEW, claims.get("aud"))
+            audiences.require(Operation.RENEW if csr is None else Operation.REKEY, claims.get("aud"))
+            _check_bound(claims.get("cnf"), csr)
             if claims.get("sub", "") != common_name_of(self.certificate.subject):
                 raise Unauthenticated("token.subject", "the token's subject is not the certificate's common name")
             expires = require_times(claims, now=now)
@@ -104,6 +123,12 @@ def _leaf(token: jws.UnverifiedToken) -> x509.Certificate:
     except (binascii.Error, ValueError):
         raise Unauthenticated("token.header", "the token's certificate is not base64") from None
     return load_certificate_der(encoded, what="token's certificate")
+
+
+def _check_bound(cnf: Json, csr: x509.CertificateSigningRequest | None) -> None:
+    wanted = None if csr is None else {CNF_MEMBER: csr_confirmation(csr)}
+    if cnf != wanted:
+        raise Unauthenticated("token.confirmation", "the token is not bound to this request")
 
 
 def _refused(error: RequestRejected) -> Unauthenticated:

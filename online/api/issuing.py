@@ -36,25 +36,18 @@ async def renew(service: Service, request: Request, argument: str) -> Response:
         ColdrootError: ``wire.missing-certificate``, or what ``Authority.renew`` raises.
     """
     del argument
-    if request.peer is not None:
-        return _issued(service, await service.authority.renew(PeerCertificate(certificate=request.peer)))
-    token = _bearer(request.headers)
-    if token is None:
-        raise _missing_certificate()
-    return _issued(service, await service.authority.renew(RenewToken(text=token)))
+    return _issued(service, await service.authority.renew(_proof(request)))
 
 
 async def rekey(service: Service, request: Request, argument: str) -> Response:
-    """Answer ``POST /rekey``: the peer's certificate for another key, by mTLS only.
+    """Answer ``POST /rekey``: the peer's certificate for another key, by mTLS, or by a token of the old key.
 
     Raises:
         ColdrootError: ``wire.*``, or what ``Authority.rekey`` raises.
     """
     del argument
-    if request.peer is None:
-        raise _missing_certificate()
-    csr = read_rekey(request.body)
-    return _issued(service, await service.authority.rekey(PeerCertificate(certificate=request.peer), csr))
+    proof = _proof(request)
+    return _issued(service, await service.authority.rekey(proof, read_rekey(request.body)))
 
 
 async def revoke(service: Service, request: Request, argument: str) -> Response:
@@ -87,11 +80,17 @@ def _issued(service: Service, chain: Chain) -> Response:
     )
 
 
+def _proof(request: Request) -> PeerCertificate | RenewToken:
+    """Return what shows whose certificate is meant: the peer's own, else a token."""
+    if request.peer is not None:
+        return PeerCertificate(certificate=request.peer)
+    token = _bearer(request.headers)
+    if token is None:
+        raise RequestRejected("wire.missing-certificate", "missing client certificate")
+    return RenewToken(text=token)
+
+
 def _bearer(headers: Mapping[str, str]) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     # RFC 9110 §11.1: the scheme's case does not matter (step-ca insists on it).
     return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _missing_certificate() -> RequestRejected:
-    return RequestRejected("wire.missing-certificate", "missing client certificate")

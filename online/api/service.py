@@ -43,7 +43,7 @@ class Issuing(Protocol):
         """Issue the successor of a leaf, for the same key."""
         ...
 
-    async def rekey(self, peer: PeerCertificate, csr: x509.CertificateSigningRequest) -> Chain:
+    async def rekey(self, proof: PeerCertificate | RenewToken, csr: x509.CertificateSigningRequest) -> Chain:
         """Issue the successor of a leaf, for another key."""
         ...
 

@@ -19,6 +19,7 @@ class Operation(StrEnum):
 
     SIGN = "sign"
     RENEW = "renew"
+    REKEY = "rekey"
     REVOKE = "revoke"
 
 

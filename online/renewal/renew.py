@@ -12,16 +12,17 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from online.client import Chain
 from online.https import Identity
 from online.provisioners.protocol import Operation
 from online.renewal import install
 from online.renewal.check import check_successor
-from online.tokens import audience, mint_renew_token
+from online.tokens import audience, csr_confirmation, mint_renew_token
 from online.trust import Trust
 from shared import durable
-from shared.errors import RequestRejected, Unauthenticated
+from shared.errors import RequestRejected
 from shared.keys import PrivateKey, certificate_key, kind_of, signature_hash
 from shared.keystore import is_pkcs11
 from shared.pem import load_certificates
@@ -44,7 +45,8 @@ def renew(trust: Trust, identity: Identity, *, mtls: bool, now: datetime, rng: R
     Args:
         trust: the CA.
         identity: the certificate in use, with its intermediates, and its key.
-        mtls: prove it by TLS; else, and always when it has expired, by a token that its key signs.
+        mtls: prove it by TLS; else, and always when it has expired or is not for clients, by a token that its key
+            signs.
         now: aware UTC.
         rng: returns the asked number of random bytes.
 
@@ -54,8 +56,7 @@ def renew(trust: Trust, identity: Identity, *, mtls: bool, now: datetime, rng: R
     """
     old = identity.chain[0]
     client = trust.client()
-    # No TLS server lets an expired certificate in; a token may pass where the CA allows renewal after expiry.
-    if mtls and now < old.not_valid_after_utc:
+    if mtls and may_use_tls(old, now=now):
         chain = client.renew(identity=identity)
     else:
         where = audience(str(trust.url), Operation.RENEW)
@@ -64,7 +65,15 @@ def renew(trust: Trust, identity: Identity, *, mtls: bool, now: datetime, rng: R
     return chain
 
 
-def rekey(trust: Trust, identity: Identity, new_key: PrivateKey, *, now: datetime) -> Chain:
+def rekey(
+    trust: Trust,
+    identity: Identity,
+    new_key: PrivateKey,
+    *,
+    now: datetime,
+    mtls: bool = True,
+    rng: Rng = os.urandom,
+) -> Chain:
     """Renew a certificate for another key.
 
     Args:
@@ -72,25 +81,41 @@ def rekey(trust: Trust, identity: Identity, new_key: PrivateKey, *, now: datetim
         identity: the certificate in use, with its intermediates, and its key.
         new_key: what the new certificate shall be for.
         now: aware UTC.
+        mtls: as for ``renew``. The token is bound to the request with the new key; a step-ca takes none for a rekey.
+        rng: returns the asked number of random bytes.
 
     Raises:
-        Unauthenticated: ``renew.expired``, or the CA does not renew it.
+        Unauthenticated: the CA does not renew it.
         PeerFailed: ``ca.*``, or the answer is not its successor for the new key.
     """
     old = identity.chain[0]
-    if now >= old.not_valid_after_utc:
-        raise Unauthenticated(
-            "renew.expired",
-            "the certificate has expired, so it cannot ask for another key",
-            hint="renew it first where the CA allows that, or get a new one with online certificate",
-        )
     builder = x509.CertificateSigningRequestBuilder(old.subject)
     for extension in old.extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             builder = builder.add_extension(extension.value, extension.critical)
-    chain = trust.client().rekey(builder.sign(new_key, signature_hash(kind_of(new_key))), identity)
+    csr, client = builder.sign(new_key, signature_hash(kind_of(new_key))), trust.client()
+    if mtls and may_use_tls(old, now=now):
+        chain = client.rekey(csr, identity=identity)
+    else:
+        where, cnf = audience(str(trust.url), Operation.REKEY), csr_confirmation(csr)
+        token = mint_renew_token(identity.chain, identity.key, audience=where, now=now, rng=rng, cnf=cnf)
+        chain = client.rekey(csr, token=token)
     check_successor(chain, old=old, key=new_key.public_key(), roots=trust.roots, now=now)
     return chain
+
+
+def may_use_tls(certificate: x509.Certificate, *, now: datetime) -> bool:
+    """Tell whether a TLS server could let a certificate in: it lives, and it is for clients.
+
+    One that has ended, or that is for servers only, may still be renewed by a token, where the CA allows that.
+    """
+    if now >= certificate.not_valid_after_utc:
+        return False
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return True
+    return not {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}.isdisjoint(usages)
 
 
 def finish_interrupted(certificate: Path, key: str) -> bool:

@@ -15,6 +15,7 @@ from online.tokens.minting import (
 )
 from online.tokens.verified import (
     CERTIFICATE_CLAIM,
+    CNF_MEMBER,
     LEEWAY,
     LONGEST_DELAY,
     LONGEST_LIFE,
@@ -30,6 +31,7 @@ from online.tokens.verified import (
 
 __all__ = [
     "CERTIFICATE_CLAIM",
+    "CNF_MEMBER",
     "DEFAULT_LIFE",
     "LEEWAY",
     "LONGEST_DELAY",

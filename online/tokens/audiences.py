@@ -60,7 +60,7 @@ def audience(ca_url: str, operation: Operation) -> str:
         ca_url: ``https://host[:port]``.
         operation: what the token is for.
     """
-    middle = "" if operation is Operation.RENEW else "/1.0"
+    middle = "" if operation in {Operation.RENEW, Operation.REKEY} else "/1.0"
     return f"{ca_url.rstrip('/')}{middle}/{operation}"
 
 

@@ -138,9 +138,15 @@ def mint_revoke_token(
 
 
 def mint_renew_token(
-    chain: Sequence[x509.Certificate], key: PrivateKey, *, audience: str, now: datetime, rng: Rng
+    chain: Sequence[x509.Certificate],
+    key: PrivateKey,
+    *,
+    audience: str,
+    now: datetime,
+    rng: Rng,
+    cnf: str | None = None,
 ) -> str:
-    """Mint a token that renews a certificate by proof of possession, for when mutual TLS is not possible.
+    """Mint a token that renews or rekeys a certificate by proof of possession, for when mutual TLS is not possible.
 
     The chain goes into the header member ``x5cInsecure``, where step puts it: a library that knew ``x5c`` would
     refuse the token of a certificate that has expired.
@@ -148,9 +154,11 @@ def mint_renew_token(
     Args:
         chain: the certificate, then its issuers, the root left out.
         key: the certificate's private key.
-        audience: as ``audience`` returns it for the operation renew.
+        audience: as ``audience`` returns it for the operation renew or rekey.
         now: aware UTC.
         rng: returns the asked number of random bytes.
+        cnf: for a rekey, the digest of the request with the new key, see ``csr_confirmation``: whoever gets hold of
+            the token cannot put a key of their own in.
 
     Raises:
         RequestRejected: ``key.mismatch``, or ``name.common-name`` for an odd subject.
@@ -167,6 +175,8 @@ def mint_renew_token(
         "nbf": start,
         "sub": common_name_of(chain[0].subject),
     }
+    if cnf is not None:
+        claims["cnf"] = {CNF_MEMBER: cnf}
     return jws.sign(claims, key, header={"kid": thumbprint(key.public_key()), RENEW_HEADER: x5c.write_chain(chain)})
 
 

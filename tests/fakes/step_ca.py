@@ -40,6 +40,8 @@ class FakeCa:
         """(method, path, body, headers, client certificate) of each request."""
         self.overrides: dict[str, Callable[[], Answer] | Answer] = {}
         """Answers by path, instead of the usual ones. Bytes are sent as they are."""
+        self.headers: dict[str, str] = {}
+        """Header fields that go with each answer."""
         self.tamper: Callable[[tuple[x509.Certificate, ...]], tuple[x509.Certificate, ...]] = lambda chain: chain
         """Applied to each issued chain before it goes out."""
         self.provisioners: list[dict[str, object]] = []
@@ -137,7 +139,9 @@ def serving(ca: FakeCa, directory: Path) -> Iterator[FakeCa]:
             ca.requests.append((self.command, self.path, body, dict(self.headers), peer))
             status, content = ca.answer(self.path, body, peer)
             encoded = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_response(status)
+            self.send_response_only(status)
+            for name, value in ca.headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(encoded)))
             self.send_header("X-Request-Id", "request-1")
             if 300 <= status < 400:

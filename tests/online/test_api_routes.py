@@ -329,9 +329,9 @@ class Faulty:
         self._fail()
         return await self._real.renew(proof)
 
-    async def rekey(self, peer: PeerCertificate, csr: x509.CertificateSigningRequest) -> Chain:
+    async def rekey(self, proof: PeerCertificate | RenewToken, csr: x509.CertificateSigningRequest) -> Chain:
         self._fail()
-        return await self._real.rekey(peer, csr)
+        return await self._real.rekey(proof, csr)
 
     async def revoke(
         self, *, serial: int, token: str | None, peer: PeerCertificate | None, reason_code: int, reason: str

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from fakes.step_ca import FakeCa, serving
 
+from online.client import AskedToWait
 from online.https import Identity, parse_ca_url
 from online.jose import jws
-from online.renewal.renew import check_pair, finish_interrupted, rekey, renew
+from online.renewal.renew import check_pair, finish_interrupted, may_use_tls, rekey, renew
+from online.tokens import csr_confirmation
 from online.trust import Trust
 from shared import keys
 from shared.errors import PeerFailed, RequestRejected, Unauthenticated
@@ -90,10 +94,51 @@ def test_rekeyed(ca: FakeCa, trust: Trust) -> None:
     assert sans_of(csr.extensions) == sans_of(identity.chain[0].extensions)
 
 
-def test_an_expired_certificate_cannot_rekey(ca: FakeCa, trust: Trust) -> None:
-    """TLS would refuse it without a word: say what to do instead."""
-    with pytest.raises(Unauthenticated, match="expired"):
-        rekey(trust, _identity(ca, ago=timedelta(hours=30)), keys.generate(KeyKind.EC_P256), now=datetime.now(UTC))
+@pytest.mark.parametrize(("mtls", "ago"), [(False, timedelta(hours=20)), (True, timedelta(hours=30))])
+def test_rekeyed_by_token(ca: FakeCa, trust: Trust, ago: timedelta, *, mtls: bool) -> None:
+    """Without mutual TLS the old key signs a token, and binds it to the request, so that no other key gets in."""
+    new, identity = keys.generate(KeyKind.EC_P256), _identity(ca, ago=ago)
+    rekey(trust, identity, new, now=datetime.now(UTC), mtls=mtls)
+    _, path, body, headers, peer = ca.requests[-1]
+    assert (path, peer) == ("/rekey", None)
+    text = headers["Authorization"].removeprefix("Bearer ")
+    claims = jws.verify(jws.split_unverified(text, key_members=frozenset({"x5cInsecure"})), KEY.public_key())
+    assert claims["aud"] == f"{ca.url}/rekey"
+    assert claims["cnf"] == {"x5rt#S256": csr_confirmation(x509.load_pem_x509_csr(str(body["csr"]).encode()))}
+
+
+def test_a_certificate_for_servers_only_goes_by_token() -> None:
+    """TLS lets no such certificate in as a client's: each attempt would be a refusal that nobody understands."""
+    now = datetime.now(UTC)
+    for purposes, usable in (
+        ([ExtendedKeyUsageOID.SERVER_AUTH], False),
+        ([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], True),
+        ([], True),
+    ):
+        builder = x509.CertificateBuilder(x509.Name([]), x509.Name([]), KEY.public_key(), 1, now, now + timedelta(1))
+        if purposes:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        certificate = builder.sign(KEY, hashes.SHA256())
+        assert may_use_tls(certificate, now=now) is usable
+        assert not may_use_tls(certificate, now=now + timedelta(days=2))
+
+
+def test_the_wish_of_a_busy_ca_is_handed_on(ca: FakeCa, trust: Trust) -> None:
+    """A CA that is overloaded says when to come again; who does not listen keeps it overloaded."""
+    ca.headers["Retry-After"] = "17"
+    ca.overrides["/renew"] = (503, {"status": 503, "message": "not now"})
+    with pytest.raises(AskedToWait, match="not now") as caught:
+        renew(trust, _identity(ca), mtls=True, now=datetime.now(UTC))
+    assert caught.value.seconds == 17
+    ca.headers |= {"Retry-After": "Tue, 24 Nov 2026 08:00:30 GMT", "Date": "Tue, 24 Nov 2026 08:00:00 GMT"}
+    with pytest.raises(AskedToWait) as caught:
+        renew(trust, _identity(ca), mtls=True, now=datetime.now(UTC))
+    assert caught.value.seconds == 30
+    for nonsense in ("soon", "-5", "1e9", "Tue, 99 Nov"):
+        ca.headers["Retry-After"] = nonsense
+        with pytest.raises(PeerFailed) as failed:
+            renew(trust, _identity(ca), mtls=True, now=datetime.now(UTC))
+        assert not isinstance(failed.value, AskedToWait)
 
 
 def test_a_pair_that_does_not_match_is_named(ca: FakeCa) -> None:
