@@ -412,12 +412,17 @@ def test_a_step_that_fails_names_itself(tmp_path: Path) -> None:
 def test_a_signal_ends_the_demo_at_any_moment() -> None:
     """bash 5.2 read a trap as the rest of a command that it was just expanding, and ended with a syntax error (2)."""
     exit_on = next(line for line in DEMO.read_text().splitlines() if line.startswith("exit_on() "))
-    program = f'set -eu; {exit_on}; exit_on TERM 143; echo; f() {{ echo "$1$(:)"; }}; while :; do f "$(f x)"; done'
-    for _ in range(300):
-        with subprocess.Popen(["bash", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # The longer the command in $(…), the likelier the signal arrives while bash reads it.
+    expanding = f'f() {{ x="$(exit; {": ; " * 2000})"; }}; while :; do f; done'
+    for attempt in range(50):
+        with subprocess.Popen(
+            ["bash", "-c", f"set -eu; {exit_on}; exit_on TERM 143; echo; {expanding}"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as process:  # fmt: skip
             assert process.stdout is not None
             assert process.stderr is not None
             process.stdout.readline()
+            time.sleep(attempt / 5000)
             process.terminate()
             process.stdout.read()
             assert process.wait(timeout=60) == 143, process.stderr.read()
