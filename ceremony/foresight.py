@@ -30,7 +30,7 @@ from shared.signing import algorithm_identifier
 NO_SERIAL = "serial is not fixed in the plan"
 NO_BEGINNING = "not_before is not fixed in the plan"
 NO_ROOT_KEY = "the root's key is not known: give --dir with root.crt, or --public-key"
-NO_ROOT = "the root's certificate is not known: give --dir with root.crt, or fix serial and not_before of the root"
+NO_ROOT = "the root is not known: give --dir with root.crt, or fix its serial and not_before and give --public-key"
 NO_REQUEST = "the request is not known: give its bundle with --request"
 NOT_ONE = "this act signs nothing, or nothing that can be computed before the day"
 
