@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_without_hsm_shares_network_and_sheets(finished: Rehearsal, tmp_path: Pa
         pytest.skip("this machine does not let a test leave the network")
     program = "from ceremony.cli import cli; cli()"
     done = subprocess.run(
-        ["unshare", "-rn", "python3", "-c", program, "verify", bare],
+        ["unshare", "-rn", sys.executable, "-c", program, "verify", bare],
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -155,7 +155,7 @@ def _chain() -> tuple[FakeCa, tuple[x509.Certificate, ...]]:
 def test_a_good_chain_holds(chain: tuple[FakeCa, tuple[x509.Certificate, ...]]) -> None:
     """The rule must let through what the CA really sends."""
     ca, good = chain
-    check_chain(good, (make_root()[0], ca.root), now=NOW)
+    check_chain(good, (make_root()[0], ca.root), now=datetime.now(UTC))
 
 
 def test_broken_chains(chain: tuple[FakeCa, tuple[x509.Certificate, ...]]) -> None:
@@ -163,9 +163,9 @@ def test_broken_chains(chain: tuple[FakeCa, tuple[x509.Certificate, ...]]) -> No
     ca, good = chain
     for broken in ((), good[:1], good[::-1], (*good, make_root()[0])):
         with pytest.raises(PeerFailed):
-            check_chain(broken, (ca.root,), now=NOW)
+            check_chain(broken, (ca.root,), now=datetime.now(UTC))
     with pytest.raises(PeerFailed, match="not signed by a trusted root"):
-        check_chain(good, (make_root()[0],), now=NOW)
+        check_chain(good, (make_root()[0],), now=datetime.now(UTC))
 
 
 def test_a_leaf_signs_nothing() -> None:
@@ -178,7 +178,7 @@ def test_a_leaf_signs_nothing() -> None:
     builder = builder.public_key(key.public_key()).not_valid_before(NOW - timedelta(hours=1))
     forged = builder.not_valid_after(NOW + timedelta(hours=1)).sign(key, keys.signature_hash(KeyKind.EC_P256))
     with pytest.raises(PeerFailed, match="may not sign"):
-        check_chain((forged, leaf, ca.intermediate), (ca.root,), now=NOW)
+        check_chain((forged, leaf, ca.intermediate), (ca.root,), now=datetime.now(UTC))
 
 
 def test_a_path_length_counts() -> None:
