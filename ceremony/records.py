@@ -67,6 +67,7 @@ class Kind(StrEnum):
     DIGEST_CONFIRMED = "digest-confirmed"
     REPLY_WRITTEN = "reply-written"
     CERTIFICATE_DELIVERED = "certificate-delivered"
+    EXCEPTION = "exception"
     ACT_FAILED = "act-failed"
     ACT_ABANDONED = "act-abandoned"
     ACT_CLOSED = "act-closed"

@@ -170,7 +170,7 @@ def _acts(evidence: _Evidence) -> Iterator[Claim]:
             names.append(inside)
             if _text(record.body, "mode") != evidence.mode:
                 raise _false("acts.mode", f"record {record.seq} mixes rehearsal and real ceremony")
-        elif inside is None:
+        elif inside is None and record.kind != Kind.EXCEPTION:
             raise _false("acts.order", f"record {record.seq} stands outside any act")
         elif record.kind in ENDINGS:
             inside = None

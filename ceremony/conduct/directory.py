@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from ceremony.compare import Watch
 from ceremony.plan import Plan, load_plan
 from ceremony.records import ENDINGS, OPENINGS, Act, Facts, Kind, Mode, opening, recorded_certificate
 from ceremony.share_history import ShareHistory
@@ -89,15 +90,19 @@ class CeremonyDirectory:
 class Journal:
     """An open transcript: appends records, and finds what earlier acts recorded."""
 
-    def __init__(self, transcript: Transcript) -> None:
+    def __init__(self, transcript: Transcript, watch: Watch | None = None) -> None:
         self._transcript = transcript
+        self._watch = watch
 
     def append(self, kind: Kind, facts: Facts) -> None:
         """Append a record; when this returns it is on the disk.
 
         Raises:
+            PolicyDenied: ``compare.differs`` when it is not what was rehearsed.
             StoreFailed: ``file.write-failed``.
         """
+        if self._watch is not None:
+            self._watch.check(self._transcript.records, kind.value, facts)
         self._transcript.append(kind.value, facts)
 
     def head(self) -> bytes:
@@ -161,24 +166,41 @@ class Journal:
         return ShareHistory(self._transcript.records)
 
 
-def create_journal(directory: CeremonyDirectory, mode: Mode, plan: Plan, clock: Clock) -> Journal:
+def create_journal(
+    directory: CeremonyDirectory, mode: Mode, plan: Plan, clock: Clock, *, watch: Watch | None = None
+) -> Journal:
     """Begin the transcript of a new ceremony with the opening of its root act.
 
+    Args:
+        directory: where it shall lie.
+        mode: whether it counts.
+        plan: for its digest and title.
+        clock: gives every record its time.
+        watch: the rehearsal that every record is held against.
+
     Raises:
+        PolicyDenied: ``compare.differs``.
         RequestRejected: ``file.exists``.
         StoreFailed: ``file.write-failed``.
     """
     genesis = opening(Act.ROOT, mode, plan_digest=plan.digest, title=plan.title)
-    return Journal(Transcript.create(directory.transcript, genesis, clock))
+    if watch is not None:
+        watch.check((), Kind.GENESIS, genesis)
+    return Journal(Transcript.create(directory.transcript, genesis, clock), watch)
 
 
-def open_journal(directory: CeremonyDirectory, clock: Clock) -> Journal:
+def open_journal(directory: CeremonyDirectory, clock: Clock, *, watch: Watch | None = None) -> Journal:
     """Open the transcript of an earlier ceremony after verifying its chain.
+
+    Args:
+        directory: where it lies.
+        clock: gives every further record its time.
+        watch: the rehearsal that every further record is held against.
 
     Raises:
         RequestRejected: ``transcript.*``.
     """
-    return Journal(Transcript.open(directory.transcript, clock))
+    return Journal(Transcript.open(directory.transcript, clock), watch)
 
 
 @contextmanager

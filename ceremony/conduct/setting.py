@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ceremony import host
+from ceremony.compare import Watch
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.hsm import HsmSettings
 from ceremony.records import Mode
@@ -28,6 +29,8 @@ class Setting:
     clock: Clock
     rng: Rng
     mode: Mode
+    watch: Watch | None = None
+    """The rehearsal that a real act must repeat."""
 
 
 def check_host(setting: Setting) -> tuple[host.HostFinding, ...]:
