@@ -102,6 +102,15 @@ class PublishedCrls:
                 raise NotFound("crl.none", "no revocation list was made yet")
             return self._served
 
+    async def end(self) -> float:
+        """Return when the list in force ends, in seconds since 1970; 0 when there is none.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        facts = await self._store.facts()
+        return 0.0 if facts is None else facts.next_update.timestamp()
+
     async def after_revocation(self) -> None:
         """Have a list made that names what was revoked, where the configuration wants it at once, and wait for it.
 

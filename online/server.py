@@ -29,7 +29,7 @@ from online.authority import Authority
 from online.config import Config
 from online.edge import Edge, Limits
 from online.metrics.endpoint import Metering, publish
-from online.metrics.meter import ISSUER_END, OWN_END, Meter
+from online.metrics.meter import CRL_END, ISSUER_END, OWN_END, Meter
 from online.node import nobody_hears, open_node
 from online.rate_limit import RateLimiter
 from online.tls import OwnLeaf, make_own_leaf, server_context
@@ -106,7 +106,7 @@ class Server:
         self._edge = Edge(api, log, limits=limits, meter=self._meter, limiter=limiter)
         self._plain = plain
         plain_api = Api(service, trace_header=config.logger.trace_header, meter=self._meter, only=_PLAIN_ENDPOINTS)
-        self._plain_edge = Edge(plain_api, log, limits=limits or _PLAIN_LIMITS, meter=self._meter)
+        self._plain_edge = Edge(plain_api, log, limits=limits or _PLAIN_LIMITS, meter=self._meter, limiter=limiter)
         self._accepting: _Accepting | None = None
         self._accepting_plain: _Accepting | None = None
         self._forget_at = clock.now()
@@ -115,7 +115,8 @@ class Server:
         """Serve until told to stop.
 
         1. Make the own leaf; only then accept.
-        2. Look at the clock now and then: renew the leaf, forget tokens that expired long ago.
+        2. Look at the clock now and then: renew the leaf, forget tokens that expired long ago, note when the
+           revocation list ends.
         3. Stop accepting, let clients finish, close.
 
         Args:
@@ -145,6 +146,8 @@ class Server:
     async def _look(self, leaf: OwnLeaf) -> OwnLeaf:
         now = self._clock.now()
         try:
+            if self._authority.crls is not None:
+                self._meter.gauge(CRL_END, await self._authority.crls.end())
             if leaf.is_due(now, after=self._pace.own_leaf):
                 leaf = await make_own_leaf(self._authority)
                 await self._accept_with(leaf)

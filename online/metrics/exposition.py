@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from online.metrics.meter import (
     BOUNDS,
     COMMITS,
+    CRL_END,
     ISSUER_END,
     OWN_END,
     REFUSED,
@@ -46,6 +47,7 @@ _HISTOGRAMS = {
 _GAUGES = {
     OWN_END: "End of the node's own TLS certificate; of the worker whose ends first.",
     ISSUER_END: "End of the certificate that signs leaves.",
+    CRL_END: "nextUpdate of the revocation list that is served.",
 }
 
 

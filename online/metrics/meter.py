@@ -29,6 +29,7 @@ REKEYED = "step_ca_x509_rekeyed"
 REVOKED = "coldroot_x509_revoked"
 REFUSED = "coldroot_tokens_refused"
 OWN_END = "coldroot_own_certificate_not_after_timestamp_seconds"
+CRL_END = "coldroot_crl_next_update_timestamp_seconds"
 ISSUER_END = "coldroot_issuer_not_after_timestamp_seconds"
 
 
@@ -152,7 +153,7 @@ class Meter:
         """Say what is the case now.
 
         Args:
-            family: ``OWN_END`` or ``ISSUER_END``.
+            family: ``OWN_END``, ``ISSUER_END`` or ``CRL_END``.
             value: seconds since 1970.
         """
         self.tally.gauges[(family,)] = float(value)

@@ -58,14 +58,15 @@ def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
 class Site:
     """A node with lists, and a client of it."""
 
-    def __init__(self, node: Node, port: int) -> None:
+    def __init__(self, node: Node, port: int, *, metrics: int = 0) -> None:
         self.node = node
         self.port = port
+        self.metrics = metrics
         self.client = Client(parse_ca_url(node.url), roots=(node.home.pki.root,))
 
-    def plain(self, path: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
-        """Ask the plain address."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+    def plain(self, path: str, method: str = "GET", *, port: int = 0, **headers: str) -> tuple[HTTPResponse, bytes]:
+        """Ask the plain address, or another one."""
+        connection = HTTPConnection("127.0.0.1", port or self.port, timeout=20)
         try:
             connection.request(method, path, headers={name.replace("_", "-"): each for name, each in headers.items()})
             response = connection.getresponse()
@@ -129,8 +130,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A node with two workers and lists."""
     home = make_home(tmp_path_factory.mktemp("node") / "home")
     port = lists_on(home)
+    metrics = free_port()
+    home.change_config(metricsAddress=f"127.0.0.1:{metrics}")
     with running(home, workers=2) as node:
-        yield Site(node, port)
+        yield Site(node, port, metrics=metrics)
 
 
 def openssl_verdict(directory: Path, site: Site, leaf: x509.Certificate) -> str:
@@ -230,6 +233,18 @@ def test_a_keeper_that_dies_is_replaced(site: Site) -> None:
     serial = site.leaf().serial_number
     site.revoke(serial)
     until(lambda: serial in site.serials())
+
+
+def test_the_end_of_the_list_is_among_the_numbers(site: Site) -> None:
+    """Whoever watches must hear that lists are not renewed before relying parties do."""
+
+    def shown() -> bool:
+        text = site.plain("/metrics", port=site.metrics)[1].decode()
+        ends = [line.split()[1] for line in text.splitlines() if line.startswith("coldroot_crl_next_update")]
+        end = site.list().next_update_utc
+        return end is not None and [float(each) for each in ends] == [end.timestamp()]
+
+    until(shown)
 
 
 def command(site: Site, *arguments: str, status: int = 0) -> Result:
