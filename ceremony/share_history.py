@@ -61,12 +61,21 @@ class ShareHistory:
         """Return the set that unlocked the HSM when a record was written."""
         return next((each for since, each in reversed(self._live_since) if since <= seq), None)
 
-    def dealt_by(self, act: str) -> DealtSet | None:
-        """Return the last set that an act dealt, unless it was given up."""
-        for each in reversed(self.dealt):
-            if each.act == act and self.retired(each) is not Retirement.ABANDONED:
-                return each
-        return None
+    def was_live(self, dealt: DealtSet) -> bool:
+        """Tell whether a set unlocks the HSM, or once did."""
+        return any(each is dealt for _, each in self._live_since)
+
+    def superseded(self) -> list[DealtSet]:
+        """Return the sets that were replaced and are not declared dead yet."""
+        return [each for each in self.dealt if self.was_live(each) and each is not self.live and not self.retired(each)]
+
+    def unborn(self) -> list[DealtSet]:
+        """Return the sets that were dealt, never unlocked anything, and are not on their way to."""
+        return [
+            each
+            for each in self.dealt
+            if not self.was_live(each) and each is not self.replacing and not self.retired(each)
+        ]
 
     def retired(self, dealt: DealtSet) -> Retirement | None:
         """Return why a set is dead, when it was declared so."""
@@ -113,11 +122,15 @@ class ShareHistory:
     def _retire(self, record: Record) -> None:
         dealt = next((each for each in self.dealt if each.set_id == record.body.get("set_id")), None)
         why = record.body.get("reason")
-        if dealt is None or dealt is self.live or dealt is self.replacing or dealt.set_id in self._retired:
-            raise _bad(record, "declares a set dead that is not there to die")
         if why not in {each.value for each in Retirement}:
             raise _bad(record, "declares a set dead for no known reason")
+        if dealt is None or dealt is self.live or dealt.set_id in self._retired:
+            raise _bad(record, "declares a set dead that is not there to die")
+        if self.was_live(dealt) is not (why == Retirement.REPLACED):
+            raise _bad(record, "declares a set dead for a wrong reason")
         self._retired[dealt.set_id] = Retirement(str(why))
+        if dealt is self.replacing:
+            self.replacing = None
 
 
 def _bad(record: Record, why: str) -> RequestRejected:

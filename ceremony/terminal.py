@@ -183,6 +183,9 @@ class AtTerminal(_Narrator):
         found: dict[int, EnteredShare] = {}
         for path in self._scans:
             share = scan_share(path)
+            if share.words[:2] != commitments.opening_words:
+                self.tell(f"{path}: a share of another set, left aside")
+                continue
             recognised = commitments.recognise(share, what=str(path))
             found[recognised.index] = share
             self.tell(f"{path}: {recognised.name} is one of this set")

@@ -10,8 +10,8 @@ import click
 
 from ceremony.cli.acts import intermediate, rehearse, root
 from ceremony.cli.papers import host, plan, transcript, verify
-from ceremony.cli.shares import share
 from ceremony.cli.scripts import script
+from ceremony.cli.shares import share
 from shared.command import Group
 
 

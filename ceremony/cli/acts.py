@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ceremony.conduct.directory import CeremonyDirectory
+from ceremony.cli.options import (
+    at_terminal,
+    dir_option,
+    hsm_option,
+    out_option,
+    plan_option,
+    print_option,
+    scan_option,
+    setting,
+    show_head,
+    words_option,
+)
+from ceremony.cli.shares import rehearse_rotate
 from ceremony.conduct.intermediate import sign_intermediate
 from ceremony.conduct.root import create_root, words_keeper
-from ceremony.conduct.setting import Setting
-from ceremony.hsm import load_hsm_settings
 from ceremony.plan import load_plan
 from ceremony.records import Mode
-from ceremony.terminal import AtTerminal, People, Rehearsing
+from ceremony.terminal import People, Rehearsing
 from shared import durable, terminal
-from shared.clock import SystemClock
 from shared.command import Group
 from shared.crossing.words import digest_words
 from shared.errors import RequestRejected
 from shared.keys import fingerprint
 
 _PATH = click.Path(path_type=Path)
-_Command = Callable[..., Any]
-
-
-def _dir_option(command: _Command) -> _Command:
-    return click.option("--dir", "directory", type=_PATH, required=True, help="The ceremony's directory.")(command)
-
-
-def _hsm_option(command: _Command) -> _Command:
-    return click.option(
-        "--hsm", "hsm_file", type=_PATH, required=True, help="Where the HSM is (see the example in `root create`)."
-    )(command)
-
-
-def _plan_option(command: _Command) -> _Command:
-    return click.option("--plan", "plan_file", type=_PATH, required=True, help="The plan that was agreed on.")(command)
-
-
-def _out_option(command: _Command) -> _Command:
-    return click.option(
-        "--out", type=_PATH, required=True, help="Directory for the reply: reply.bundle and its QR codes."
-    )(command)
-
-
-def _words_option(command: _Command) -> _Command:
-    return click.option(
-        "--words-file", type=_PATH, required=True, help="Private file with the words of all shares. Rehearsals only."
-    )(command)
 
 
 @click.group(cls=Group)
@@ -60,14 +41,15 @@ def root() -> None:
 
 
 @root.command("create")
-@_plan_option
-@_hsm_option
-@_dir_option
-def root_create(plan_file: Path, hsm_file: Path, directory: Path) -> None:
+@plan_option
+@hsm_option
+@dir_option
+@print_option
+def root_create(plan_file: Path, hsm_file: Path, directory: Path, print_with: str | None) -> None:
     """Create a root in a real ceremony.
 
-    The host must be fit (see `ceremony host check`). The custodians must be present: each types their own sheet
-    back, and a quorum unlocks the HSM once more.
+    The host must be fit (see `ceremony host check`). The custodians must be present: one after the
+    other, each gets a sheet at the printer and types it back; in the end a quorum unlocks the HSM once more.
 
     \b
     hsm.toml for a real HSM:             for SoftHSM:
@@ -76,7 +58,14 @@ def root_create(plan_file: Path, hsm_file: Path, directory: Path) -> None:
                                            [softhsm]
                                            directory = "tokens"
     """
-    _create_root(plan_file, hsm_file, directory, mode=Mode.REAL, people=AtTerminal(), words_file=None)
+    _create_root(
+        plan_file,
+        hsm_file,
+        directory,
+        mode=Mode.REAL,
+        people=at_terminal(print_with=print_with),
+        words_file=None,
+    )
 
 
 @click.group(cls=Group)
@@ -85,11 +74,14 @@ def intermediate() -> None:
 
 
 @intermediate.command("sign")
-@_dir_option
-@_hsm_option
-@_out_option
+@dir_option
+@hsm_option
+@out_option
+@scan_option
 @click.argument("request", nargs=-1, required=True, type=_PATH)
-def intermediate_sign(directory: Path, hsm_file: Path, out: Path, request: tuple[Path, ...]) -> None:
+def intermediate_sign(
+    directory: Path, hsm_file: Path, out: Path, scans: tuple[Path, ...], request: tuple[Path, ...]
+) -> None:
     """Sign an intermediate in a real ceremony.
 
     REQUEST is the bundle from `online init`: request.bundle, or photographs of its QR codes in any order.
@@ -99,7 +91,7 @@ def intermediate_sign(directory: Path, hsm_file: Path, out: Path, request: tuple
     Example:
       ceremony intermediate sign --dir root-2026 --hsm hsm.toml --out usb/ usb/request.bundle
     """
-    _sign_intermediate(directory, hsm_file, out, request, mode=Mode.REAL, people=AtTerminal())
+    _sign_intermediate(directory, hsm_file, out, request, mode=Mode.REAL, people=at_terminal(scans=scans))
 
 
 @click.group(cls=Group)
@@ -112,10 +104,10 @@ def rehearse() -> None:
 
 
 @rehearse.command("root")
-@_plan_option
-@_hsm_option
-@_dir_option
-@_words_option
+@plan_option
+@hsm_option
+@dir_option
+@words_option
 def rehearse_root(plan_file: Path, hsm_file: Path, directory: Path, words_file: Path) -> None:
     """Rehearse the creation of a root.
 
@@ -129,11 +121,14 @@ def rehearse_root(plan_file: Path, hsm_file: Path, directory: Path, words_file: 
     _create_root(plan_file, hsm_file, directory, mode=Mode.REHEARSAL, people=people, words_file=words_file)
 
 
+rehearse.add_command(rehearse_rotate)
+
+
 @rehearse.command("intermediate")
-@_dir_option
-@_hsm_option
-@_words_option
-@_out_option
+@dir_option
+@hsm_option
+@words_option
+@out_option
 @click.argument("request", nargs=-1, required=True, type=_PATH)
 def rehearse_intermediate(
     directory: Path, hsm_file: Path, words_file: Path, out: Path, request: tuple[Path, ...]
@@ -149,42 +144,26 @@ def rehearse_intermediate(
     _sign_intermediate(directory, hsm_file, out, request, mode=Mode.REHEARSAL, people=people)
 
 
-def _setting(directory: Path, hsm_file: Path, mode: Mode, people: People) -> Setting:
-    return Setting(
-        directory=CeremonyDirectory(path=directory),
-        hsm=load_hsm_settings(hsm_file),
-        people=people,
-        clock=SystemClock(),
-        rng=os.urandom,
-        mode=mode,
-    )
-
-
 def _create_root(
     plan_file: Path, hsm_file: Path, directory: Path, *, mode: Mode, people: People, words_file: Path | None
 ) -> None:
     plan_bytes = durable.read_file(plan_file)
     made = create_root(
-        _setting(directory, hsm_file, mode, people),
+        setting(directory, hsm_file, mode, people),
         load_plan(plan_bytes),
         plan_bytes,
         keep_shares=words_keeper(words_file) if words_file is not None else None,
         outputs=[words_file] if words_file is not None else [],
     )
-    _show_head(made.head)
+    show_head(made.head)
     terminal.result(fingerprint(made.certificate))
 
 
 def _sign_intermediate(
     directory: Path, hsm_file: Path, out: Path, request: Sequence[Path], *, mode: Mode, people: People
 ) -> None:
-    made = sign_intermediate(_setting(directory, hsm_file, mode, people), request, out)
+    made = sign_intermediate(setting(directory, hsm_file, mode, people), request, out)
     terminal.say("digest words of the reply, to compare where it is imported:")
     terminal.say(f"  {' '.join(digest_words(made.reply_digest))}")
-    _show_head(made.head)
+    show_head(made.head)
     terminal.result(fingerprint(made.certificate))
-
-
-def _show_head(head: bytes) -> None:
-    terminal.say("head of the transcript, to copy by hand:")
-    terminal.say(f"  {' '.join(digest_words(head))}")

@@ -6,9 +6,21 @@ from pathlib import Path
 
 import click
 
+from ceremony.cli.options import (
+    at_terminal,
+    dir_option,
+    hsm_option,
+    print_option,
+    scan_option,
+    setting,
+    show_head,
+    words_option,
+)
+from ceremony.conduct import rotation
 from ceremony.conduct.directory import CeremonyDirectory, open_journal
+from ceremony.records import Mode
 from ceremony.share_scan import scan_share
-from ceremony.terminal import AtTerminal
+from ceremony.terminal import AtTerminal, Rehearsing
 from shared import terminal
 from shared.clock import SystemClock
 from shared.command import Group
@@ -37,3 +49,63 @@ def share_check(directory: Path, scan: Path | None) -> None:
     else:
         _, found = AtTerminal().enter(commitments, "Type the words of the sheet")
     terminal.result(f"this is {found.name} of the set {commitments.set_id} ({commitments.shape.describe()})")
+
+
+@share.command("rotate")
+@dir_option
+@hsm_option
+@scan_option
+@print_option
+@click.option("--take-back", is_flag=True, help="Undo an interrupted rotation, by the old shares alone.")
+@click.argument("name", required=False)
+def share_rotate(
+    directory: Path,
+    hsm_file: Path,
+    *,
+    scans: tuple[Path, ...],
+    print_with: str | None,
+    take_back: bool,
+    name: str | None,
+) -> None:
+    """Give the root to new custodians, in a real ceremony: a new secret, new PINs, and the old shares dead.
+
+    NAME is the plan's [[rotation]]; it can be left out when there is one. The old quorum unlocks the HSM, each new
+    custodian gets a sheet and reads it back, a quorum of the new sheets is put together, and only then the PINs are
+    replaced. After an interruption, run it again: it finishes what was begun.
+
+    \b
+    Example:
+      ceremony share rotate --dir root-2026 --hsm hsm.toml --print-with "lp -d sheets" board-2028
+    """
+    here = setting(directory, hsm_file, Mode.REAL, at_terminal(scans=scans, print_with=print_with))
+    _show(rotation.take_back(here) if take_back else rotation.rotate(here, name))
+
+
+@click.command("rotate")
+@dir_option
+@hsm_option
+@words_option
+@click.option("--new-words-file", type=_PATH, required=True, help="New private file for the words of the new shares.")
+@click.option("--take-back", is_flag=True, help="Undo an interrupted rotation, by the old shares alone.")
+@click.argument("name", required=False)
+def rehearse_rotate(
+    directory: Path, hsm_file: Path, words_file: Path, new_words_file: Path, *, take_back: bool, name: str | None
+) -> None:
+    """Rehearse a rotation of the custodians. NAME is the plan's [[rotation]].
+
+    \b
+    Example:
+      ceremony rehearse rotate --dir practice --hsm hsm.toml --words-file practice-words.txt \\
+        --new-words-file practice-words-2.txt
+    """
+    here = setting(directory, hsm_file, Mode.REHEARSAL, Rehearsing(words_file, new_words_file))
+    if take_back:
+        _show(rotation.take_back(here))
+        return
+    keep = rotation.words_keeper(new_words_file)
+    _show(rotation.rotate(here, name, keep_shares=keep, outputs=(new_words_file,)))
+
+
+def _show(done: rotation.Rotated) -> None:
+    show_head(done.head)
+    terminal.result(f"set {done.commitments.set_id} unlocks the HSM: {done.commitments.shape.describe()}")

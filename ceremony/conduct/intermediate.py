@@ -21,12 +21,13 @@ from pathlib import Path
 from cryptography import x509
 
 from ceremony import hsm
-from ceremony.conduct.directory import Journal, act, open_journal
+from ceremony.conduct.continuing import check_continues, later_act
+from ceremony.conduct.directory import Journal, open_journal
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import unlock
 from ceremony.intermediate import SigningRequest, prepare_intermediate, read_request, reply_bundle
 from ceremony.plan import Plan
-from ceremony.records import Act, Kind, Mode, certificate_facts, opening
+from ceremony.records import Act, Kind, certificate_facts
 from ceremony.script import StepName
 from ceremony.second_opinion import openssl_verifies
 from shared import durable
@@ -73,7 +74,9 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
     # 1.
     plan = directory.load_plan()
     journal = open_journal(directory, setting.clock)
-    _check_continues(setting, journal, plan)
+    check_continues(
+        setting, journal, plan, command="ceremony intermediate sign", rehearsal="ceremony rehearse intermediate"
+    )
     root = directory.load_root()
     check_host(setting)
     # 2. Refused before anything is recorded: a mistake in the request leaves no trace.
@@ -84,12 +87,7 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
     _check_outputs(out)
     _tell_request(setting, request)
     people.compare("request", request.bundle_digest)
-    abandoned = journal.abandoned()
-    if abandoned is not None:
-        journal.append(Kind.ACT_ABANDONED, {"act": abandoned})
-        people.tell(f"the act before, {abandoned}, was never closed: recorded as abandoned")
-    journal.append(Kind.ACT_OPENED, opening(Act.INTERMEDIATE, setting.mode, plan_digest=plan.digest, title=plan.title))
-    with act(journal, Act.INTERMEDIATE):
+    with later_act(setting, journal, plan, Act.INTERMEDIATE):
         journal.append(Kind.REQUEST_ACCEPTED, _request_facts(request))
         certificate = signed or _unlock_and_sign(setting, journal, plan, request, root)
         # 6.
@@ -116,19 +114,6 @@ def _unlock_and_sign(
     with hsm.open_token(setting.hsm, unlocked.serial, unlocked.secret.user_pin(), writable=False) as token:
         del unlocked
         return _sign(setting, journal, plan, request, root=root, token=token)
-
-
-def _check_continues(setting: Setting, journal: Journal, plan: Plan) -> None:
-    # 1.
-    if journal.mode is not setting.mode:
-        other = "ceremony rehearse intermediate" if journal.mode is Mode.REHEARSAL else "ceremony intermediate sign"
-        raise RequestRejected(
-            "ceremony.other-mode", f"this ceremony is {_article(journal.mode)}", hint=f"use `{other}` for it"
-        )
-    if str(journal.find(Kind.GENESIS)[0].body["plan"]) != plan.digest.hex():
-        raise RequestRejected("ceremony.plan-changed", "plan.toml is not the plan that this ceremony began with")
-    if not journal.find(Kind.QUORUM_UNLOCKED):
-        raise RequestRejected("ceremony.incomplete", "the root act of this ceremony did not finish")
 
 
 def _signed_before(setting: Setting, journal: Journal, request: SigningRequest) -> x509.Certificate | None:
@@ -196,7 +181,3 @@ def _sign(
     people.tell(f"fingerprint {fingerprint(certificate)}")
     people.tell(f"second opinion: {version or 'openssl is not installed'}")
     return certificate
-
-
-def _article(mode: Mode) -> str:
-    return "a rehearsal" if mode is Mode.REHEARSAL else "a real one"

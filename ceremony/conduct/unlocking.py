@@ -10,6 +10,7 @@ from ceremony.conduct.setting import Setting
 from ceremony.records import Kind
 from ceremony.script import StepName
 from ceremony.secret import CeremonySecret
+from shared.errors import RequestRejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +35,20 @@ def unlock(setting: Setting, journal: Journal) -> Unlocked:
     people.step(StepName.HSM_UNLOCKED)
     quorum = people.quorum(commitments)
     secret = shares.combine(quorum, commitments)
-    serial = str(journal.find(Kind.TOKEN_INITIALISED)[-1].body["serial"])
+    serial = token_serial(journal)
     used = [commitments.recognise(share).index for share in quorum]
     journal.append(Kind.QUORUM_UNLOCKED, {"set_id": commitments.set_id, "indexes": list(used), "token": serial})
     people.tell(f"{commitments.shape.names(used)} recover the secret")
     return Unlocked(serial=serial, secret=secret)
+
+
+def token_serial(journal: Journal) -> str:
+    """Return the serial of the token that holds the root's key.
+
+    Raises:
+        RequestRejected: ``ceremony.incomplete``.
+    """
+    initialised = journal.find(Kind.TOKEN_INITIALISED)
+    if not initialised:
+        raise RequestRejected("ceremony.incomplete", "no token was ever initialised here: the root act did not finish")
+    return str(initialised[-1].body["serial"])

@@ -16,27 +16,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from ceremony.hsm import cryptoki
+from ceremony.hsm.pins import Pins, check_pins, replace_pins
 from ceremony.hsm.settings import HsmSettings
-from shared.errors import Fatal, PeerFailed, RequestRejected, Unauthenticated, Unsupported
+from shared.errors import PeerFailed, RequestRejected, Unsupported
 from shared.keystore import Module, Token, TokenInfo
 from shared.keystore.failures import translated
 from shared.keystore.module import LOCK, FoundToken, pin_text
 
 RANDOM_BYTES = 64
 _THROW_AWAY_BYTES = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pins:
-    """The two PINs of a token, in UTF-8. They do not show in a representation."""
-
-    so: bytes = field(repr=False)
-    """The security officer's: initialises, and sets a new user PIN."""
-    user: bytes = field(repr=False)
-    """The user's: makes keys and signs."""
 
 
 def check_blank(settings: HsmSettings) -> None:
@@ -80,7 +70,7 @@ def initialise_token(settings: HsmSettings, *, so_pin: bytes, user_pin: bytes) -
     module = settings.activate(create=True)
     # 1. Refuse first.
     blank = _blank_token(module, settings)
-    _check_pins(module, blank, Pins(so=so_pin, user=user_pin))
+    check_pins(module, blank, Pins(so=so_pin, user=user_pin))
     # 2. Initialise.
     cryptoki.initialise(module, blank, label=settings.token_label, so_pin=so_pin)
     # 3. Slots and serials are new after that.
@@ -129,40 +119,6 @@ def initialise_with(
     # 4. Replace.
     replace_pins(settings, info.serial, old=temporary, new=pins)
     return info
-
-
-def replace_pins(settings: HsmSettings, serial: str, *, old: Pins, new: Pins) -> None:
-    """Replace both PINs of a token (C_SetPIN) and prove that the new ones hold and the old ones do not.
-
-    The proof costs one wrong try of each PIN, which the following right login resets.
-
-    Args:
-        settings: the module.
-        serial: the token's.
-        old: the PINs that hold now.
-        new: the PINs that shall hold.
-
-    Raises:
-        Fatal: ``hsm.old-pin-alive``: the device lies about its PINs.
-        RequestRejected: ``hsm.pin-length`` or ``hsm.pin-malformed``.
-        Unauthenticated: ``hsm.wrong-pin`` for an old PIN.
-        PeerFailed: ``hsm.*``.
-    """
-    module = settings.activate()
-    _check_pins(module, module.select(serial=serial), new)
-    for officer, before, after in ((False, old.user, new.user), (True, old.so, new.so)):
-        name = "security officer's PIN" if officer else "user PIN"
-        found = module.select(serial=serial)
-        with (
-            module.session(found, before, writable=True, security_officer=officer) as session,
-            LOCK,
-            translated(f"replacing the {name}"),
-        ):
-            session.set_pin(pin_text(before), pin_text(after))
-        if before != after and _opens(module, serial, before, officer=officer):
-            raise Fatal("hsm.old-pin-alive", f"the token still takes the old {name}")
-        if not _opens(module, serial, after, officer=officer):
-            raise PeerFailed("hsm.new-pin-dead", f"the token does not take the new {name}")
 
 
 @contextmanager
@@ -237,28 +193,6 @@ def _blank_token(module: Module, settings: HsmSettings) -> FoundToken:
             "hsm.token-ambiguous", f"{len(blank)} blank tokens are connected", hint="set token_serial in hsm.toml"
         )
     return blank[0]
-
-
-def _check_pins(module: Module, token: FoundToken, pins: Pins) -> None:
-    limits = cryptoki.pin_limits(module, token)
-    for name, pin in (("security officer's PIN", pins.so), ("user PIN", pins.user)):
-        pin_text(pin)
-        if not limits.shortest <= len(pin) <= limits.longest:
-            raise RequestRejected(
-                "hsm.pin-length", f"the {name} must have {limits.shortest} to {limits.longest} bytes for this token"
-            )
-
-
-def _opens(module: Module, serial: str, pin: bytes, *, officer: bool) -> bool:
-    # Whether a door opens is the fact that is asked for here, not a permission that is granted.
-    found = module.select(serial=serial)
-    try:
-        with module.session(found, pin, writable=True, security_officer=officer):
-            return True
-    except Unauthenticated as error:
-        if error.code == "hsm.wrong-pin":
-            return False
-        raise
 
 
 def _throw_away(rng: Callable[[int], bytes], longest: int) -> bytes:
