@@ -116,7 +116,7 @@ def parse_share(text: str) -> EnteredShare:
     if len(words) != WORDS_IN_SHARE:
         raise RequestRejected(
             "share.word-count",
-            f"{len(words)} words were entered, a share has {WORDS_IN_SHARE}",
+            f"a share has {WORDS_IN_SHARE} words, not {len(words)}",
             hint="enter all words of one sheet in the order of their numbers",
         )
     return decode_words(words)

@@ -23,6 +23,8 @@ from shared.keys import PrivateKey
 from shared.names import format_name
 from shared.pem import load_certificates
 
+_NOT_IMPORTED = "it comes with the ceremony's reply: carry the request there, and bring the reply home by online import"
+
 Chain = tuple[x509.Certificate, ...]
 """A leaf and the intermediates above it, or the intermediates alone; never a root."""
 
@@ -108,15 +110,24 @@ def load_hierarchy(
     """
     return Hierarchy(
         key=key,
-        chain=_read((crt,)),
+        chain=read_chain(crt),
         roots=_read(roots),
         federated_roots=_read(federated_roots),
     )
 
 
+def read_chain(crt: Path) -> tuple[x509.Certificate, ...]:
+    """Read the issuing intermediate, followed by the ones above it, if there are any.
+
+    Raises:
+        RequestRejected: ``file.*``, ``pem.*`` or ``certificate.malformed``.
+    """
+    return load_certificates(durable.read_file(crt, if_missing=_NOT_IMPORTED), what=f"file {crt}")
+
+
 def _read(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:
     return tuple(
-        certificate for path in paths for certificate in load_certificates(durable.read_file(path), what=str(path))
+        certificate for path in paths for certificate in load_certificates(durable.read_file(path), what=f"file {path}")
     )
 
 

@@ -14,18 +14,16 @@ from datetime import datetime
 from online.authority import Authority, AuthoritySettings
 from online.config import Config
 from online.crl_serving import PublishedCrls
-from online.hierarchy import Hierarchy, load_hierarchy
+from online.hierarchy import Hierarchy, load_hierarchy, read_chain
 from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
 from online.revocation import Revoker
 from online.store.sqlite import Timed, open_store
 from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
-from shared import durable
 from shared.clock import Clock
 from shared.issue import Issuer
 from shared.keystore import SecretCallback, open_key
-from shared.pem import load_certificates
 
 
 @contextmanager
@@ -39,6 +37,8 @@ def open_hierarchy(config: Config, secret: SecretCallback) -> Iterator[Hierarchy
     Raises:
         ColdrootError: what ``open_key`` and ``load_hierarchy`` raise.
     """
+    # Before anybody is asked for a password in vain.
+    read_chain(config.crt)
     with open_key(config.key, _secret_of(config, secret), base=config.home) as key:
         yield load_hierarchy(key, crt=config.crt, roots=config.roots, federated_roots=config.federated_roots)
 
@@ -108,8 +108,7 @@ async def open_revoker(config: Config, *, clock: Clock) -> AsyncIterator[Revoker
         ColdrootError: what ``open_store`` raises.
     """
     registry = Registry(config.provisioners)
-    crt = load_certificates(durable.read_file(config.crt), what=str(config.crt))
-    issuers = (Issuer.from_certificate(crt[0]),)
+    issuers = (Issuer.from_certificate(read_chain(config.crt)[0]),)
     store = open_store(config.db)
 
     async def verify(operation: Operation, token: str, now: datetime) -> VerifiedToken:

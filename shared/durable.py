@@ -29,17 +29,18 @@ DEFAULT_LIMIT_BYTES = 1 << 20
 _PROBE_BYTES = 256 << 10
 
 
-def read_file(path: Path, *, limit: int = DEFAULT_LIMIT_BYTES) -> bytes:
+def read_file(path: Path, *, limit: int = DEFAULT_LIMIT_BYTES, if_missing: str | None = None) -> bytes:
     """Read a regular file whole.
 
     Args:
         path: the file; a symbolic link is followed, a FIFO or device is refused.
         limit: bytes; a larger file is refused.
+        if_missing: what to do when it does not exist, as the error's hint.
 
     Raises:
         RequestRejected: ``file.missing``, ``file.not-regular``, ``file.too-large`` or ``file.unreadable``.
     """
-    return _read(path, limit)[0]
+    return _read(path, limit, if_missing)[0]
 
 
 def read_private(path: Path, *, limit: int = DEFAULT_LIMIT_BYTES) -> bytes:
@@ -288,13 +289,13 @@ class Staging:
             self.discard()
 
 
-def _read(path: Path, limit: int) -> tuple[bytes, int]:
+def _read(path: Path, limit: int, if_missing: str | None = None) -> tuple[bytes, int]:
     """Return a file's content and permission bits, both of the one file that was opened."""
     try:
         # O_NONBLOCK: opening a FIFO must not hang before it can be refused.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise RequestRejected("file.missing", f"{path} does not exist") from None
+        raise RequestRejected("file.missing", f"{path} does not exist", hint=if_missing) from None
     except (OSError, ValueError) as error:
         raise RequestRejected("file.unreadable", f"{path} cannot be read: {_reason(error)}") from None
     try:

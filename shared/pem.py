@@ -42,7 +42,11 @@ def load_certificates(data: bytes, *, what: str = "certificate file") -> tuple[x
         return (load_certificate_der(data, what=what),)
     blocks = _blocks(data, what)
     if not blocks:
-        raise RequestRejected("pem.missing", f"the {what} holds no PEM certificate")
+        raise RequestRejected(
+            "pem.missing",
+            f"the {what} holds no PEM certificate",
+            hint="is it the right one? such a certificate starts with -----BEGIN CERTIFICATE-----",
+        )
     if len(blocks) > MOST_CERTIFICATES:
         raise RequestRejected("pem.too-many", f"the {what} holds more than {MOST_CERTIFICATES} certificates")
     found = []

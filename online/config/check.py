@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography import x509
 
 from online.config.settings import Config
+from online.hierarchy import read_chain
 from online.path_validation import validate_path
 from online.provisioners.protocol import ProvisionerType
 from shared import durable
@@ -80,7 +81,7 @@ def _certificates(what: str, paths: Sequence[Path], now: datetime) -> Iterator[C
 
 
 def _roots(what: str, path: Path, now: datetime) -> Check:
-    found = load_certificates(durable.read_file(path), what=str(path))
+    found = load_certificates(durable.read_file(path), what=f"file {path}")
     for each in found:
         certificate_key(each)
         if now > each.not_valid_after_utc:
@@ -90,8 +91,8 @@ def _roots(what: str, path: Path, now: datetime) -> Check:
 
 
 def _intermediate(config: Config, now: datetime) -> Check:
-    chain = load_certificates(durable.read_file(config.crt), what=str(config.crt))
-    roots = [each for path in config.roots for each in load_certificates(durable.read_file(path), what=str(path))]
+    chain = read_chain(config.crt)
+    roots = [each for path in config.roots for each in load_certificates(durable.read_file(path), what=f"file {path}")]
     validate_path(chain[0], chain[1:], roots, now=now)
     if not any(isinstance(each.value, x509.BasicConstraints) and each.value.ca for each in chain[0].extensions):
         raise RequestRejected("config.chain", f"{config.crt} does not begin with the certificate of a CA")

@@ -80,7 +80,7 @@ def load_config(path: Path) -> Config:
             read it.
         Unsupported: ``config.unsupported-*``.
     """
-    data = durable.read_file(path)
+    data = durable.read_file(path, if_missing="make a node with online init, or name the home of one with --home")
     config = parse_config(data, path=path)
     if config.password is not None:
         durable.read_private(path)

@@ -25,6 +25,7 @@ _STRANGER_SECONDS = 2.0
 Connect = Callable[[Path], sqlite3.Connection]
 """Opens an existing database file; tests put faulty disks here."""
 
+_RESTORE = "stop the node, keep this file aside, and restore the newest backup"
 _VERSION = sa.select(SCHEMA_VERSION.c.version)
 
 
@@ -118,11 +119,15 @@ def _check_version(connection: sa.Connection, path: Path) -> None:
     except OperationalError as error:
         if _primary_code(error) != sqlite3.SQLITE_ERROR:
             raise
-        raise StoreFailed("store.foreign", f"{path} is not a database of coldroot") from None
+        raise StoreFailed(
+            "store.foreign",
+            f"{path} is not a database of coldroot",
+            hint="is it the right file? db.dataSource in ca.json names it; if it is, restore it from a backup",
+        ) from None
     if versions == [VERSION]:
         return
     if len(versions) != 1:
-        raise StoreFailed("store.version", f"{path} does not say which version of the schema it has")
+        raise StoreFailed("store.version", f"{path} does not say which version of the schema it has", hint=_RESTORE)
     age = "an older" if versions[0] < VERSION else "a newer"
     raise StoreFailed(
         "store.version",
@@ -132,14 +137,22 @@ def _check_version(connection: sa.Connection, path: Path) -> None:
 
 
 _FAILURES = {
-    sqlite3.SQLITE_FULL: ("store.full", "the disk of the database is full"),
-    sqlite3.SQLITE_READONLY: ("store.readonly", "the database cannot be written"),
-    sqlite3.SQLITE_BUSY: ("store.busy", "another program keeps the database locked"),
-    sqlite3.SQLITE_CANTOPEN: ("store.unopenable", "the database cannot be opened"),
-    sqlite3.SQLITE_NOTADB: ("store.corrupt", "the database file is not a SQLite database"),
-    sqlite3.SQLITE_CORRUPT: ("store.corrupt", "the database file is damaged"),
-    sqlite3.SQLITE_CONSTRAINT: ("store.conflict", "the database refused the row"),
-    sqlite3.SQLITE_IOERR: ("store.outcome-unknown", "the disk of the database failed"),
+    sqlite3.SQLITE_FULL: ("store.full", "the disk of the database is full", "make room on it"),
+    sqlite3.SQLITE_READONLY: (
+        "store.readonly",
+        "the database cannot be written",
+        "file and directory must be the node's own to write, on a disk that is not mounted read-only",
+    ),
+    sqlite3.SQLITE_BUSY: ("store.busy", "another program keeps the database locked", "close it: an sqlite3 shell?"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "store.unopenable",
+        "the database cannot be opened",
+        "file and directory must be the node's own to read and write",
+    ),
+    sqlite3.SQLITE_NOTADB: ("store.corrupt", "the database file is not a SQLite database", _RESTORE),
+    sqlite3.SQLITE_CORRUPT: ("store.corrupt", "the database file is damaged", _RESTORE),
+    sqlite3.SQLITE_CONSTRAINT: ("store.conflict", "the database refused the row", None),
+    sqlite3.SQLITE_IOERR: ("store.outcome-unknown", "the disk of the database failed", "look into the kernel's log"),
 }
 
 
@@ -151,10 +164,9 @@ def failure(error: Exception) -> StoreFailed:
     """
     if isinstance(error, StoreFailed):
         return StoreFailed(error.code, error.message, hint=error.hint)
-    code, message = _FAILURES.get(
-        _primary_code(error), ("store.failed", f"the database failed: {type(error).__name__}")
-    )
-    return StoreFailed(code, message)
+    unknown = ("store.failed", f"the database failed: {type(error).__name__}", None)
+    code, message, hint = _FAILURES.get(_primary_code(error), unknown)
+    return StoreFailed(code, message, hint=hint)
 
 
 def _primary_code(error: Exception) -> int:

@@ -39,6 +39,8 @@ ROOT = "root.crt"
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HINT_DAMAGED = "copy the file again, or read the images again; if it stays, have the bundle made anew"
+_HINT_FILES = "give the .bundle file as it was written, or the images of all its QR codes"
+_HINT_VERSIONS = "node and ceremony must have versions of coldroot that know each other's bundles"
 
 
 class Purpose(StrEnum):
@@ -51,6 +53,10 @@ class Purpose(StrEnum):
 _MEMBERS: Mapping[Purpose, frozenset[str]] = {
     Purpose.INTERMEDIATE_REQUEST: frozenset({REQUEST}),
     Purpose.INTERMEDIATE_REPLY: frozenset({INTERMEDIATE, ROOT}),
+}
+_DESTINATIONS: Mapping[Purpose, str] = {
+    Purpose.INTERMEDIATE_REQUEST: "a request goes from online init to ceremony intermediate sign, which answers it",
+    Purpose.INTERMEDIATE_REPLY: "a reply goes from ceremony intermediate sign to online import on the node",
 }
 _ANSWERS: frozenset[Purpose] = frozenset({Purpose.INTERMEDIATE_REPLY})
 
@@ -120,23 +126,30 @@ def decode_bundle(data: bytes, *, purpose: Purpose | None = None) -> Bundle:
     """
     # 1. Size, before anything is parsed.
     if len(data) > LARGEST_BUNDLE_BYTES:
-        raise RequestRejected("bundle.too-large", f"the bundle is larger than {LARGEST_BUNDLE_BYTES} bytes")
+        raise RequestRejected(
+            "bundle.too-large", f"the bundle is larger than {LARGEST_BUNDLE_BYTES} bytes", hint=_HINT_FILES
+        )
     # 2. Shape: the keys and types that the format has, nothing else.
     body = _parse(data)
     found = _purpose(_text(body, "purpose"))
     if purpose is not None and found is not purpose:
-        raise RequestRejected("bundle.wrong-purpose", f"the bundle is an {found}, an {purpose} is wanted")
+        raise RequestRejected(
+            "bundle.wrong-purpose", f"the bundle is an {found}, an {purpose} is wanted", hint=_DESTINATIONS[found]
+        )
     contents = {name: _base64(name, text) for name, text in _object(body, "members").items()}
     # 3. The manifest fits the members. (Step 5 would find it too, but could not say which member is damaged.)
     _check_manifest(_object(body, "manifest"), contents)
     # 4. Values: the type's own checks.
     answered = body["in_reply_to"]
-    bundle = Bundle(
-        purpose=found,
-        identifier=_text(body, "identifier"),
-        in_reply_to=None if answered is None else _text(body, "in_reply_to"),
-        members=contents,
-    )
+    try:
+        bundle = Bundle(
+            purpose=found,
+            identifier=_text(body, "identifier"),
+            in_reply_to=None if answered is None else _text(body, "in_reply_to"),
+            members=contents,
+        )
+    except RequestRejected as error:
+        raise RequestRejected(error.code, error.message, hint=_HINT_DAMAGED) from None
     # 5. The text is the one that these values have. Only now can no byte of it be anything else.
     if _text(body, "checksum") != _checksum(bundle._body()):  # noqa: SLF001 - this is the type's own parser
         raise RequestRejected("bundle.damaged", "the bundle's checksum does not fit its content", hint=_HINT_DAMAGED)
@@ -160,14 +173,18 @@ def _parse(data: bytes) -> dict[str, object]:
         # Deep nesting ends in RecursionError; every other malformation, bad UTF-8 too, is a ValueError.
         body = json.loads(data.decode("ascii"))
     except (ValueError, RecursionError):
-        raise RequestRejected("bundle.malformed", "this is not a bundle: not one JSON text in ASCII") from None
+        raise RequestRejected(
+            "bundle.malformed", "this is not a bundle: not one JSON text in ASCII", hint=_HINT_FILES
+        ) from None
     if not isinstance(body, dict) or body.get("format") != FORMAT:
-        raise RequestRejected("bundle.malformed", f"this is not a bundle of the format {FORMAT}")
+        raise RequestRejected("bundle.malformed", f"this is not a bundle of the format {FORMAT}", hint=_HINT_FILES)
     unknown, missing = body.keys() - _KEYS, _KEYS - body.keys()
     if unknown:
-        raise RequestRejected("bundle.malformed", "the bundle has a key that the format does not know")
+        raise RequestRejected(
+            "bundle.malformed", "the bundle has a key that the format does not know", hint=_HINT_VERSIONS
+        )
     if missing:
-        raise RequestRejected("bundle.malformed", f"the bundle lacks {', '.join(sorted(missing))}")
+        raise RequestRejected("bundle.malformed", f"the bundle lacks {', '.join(sorted(missing))}", hint=_HINT_DAMAGED)
     return body
 
 
@@ -175,12 +192,16 @@ def _purpose(text: str) -> Purpose:
     try:
         return Purpose(text)
     except ValueError:
-        raise RequestRejected("bundle.wrong-purpose", "the bundle's purpose is unknown to this version") from None
+        raise RequestRejected(
+            "bundle.wrong-purpose", "the bundle's purpose is unknown to this version", hint=_HINT_VERSIONS
+        ) from None
 
 
 def _check_manifest(manifest: Mapping[str, object], contents: Mapping[str, bytes]) -> None:
     if manifest.keys() != contents.keys():
-        raise RequestRejected("bundle.members", "the bundle's manifest does not list exactly its members")
+        raise RequestRejected(
+            "bundle.members", "the bundle's manifest does not list exactly its members", hint=_HINT_DAMAGED
+        )
     for name, content in contents.items():
         # Compared as a whole: an entry with another key or another type is as wrong as one with another digest.
         if manifest[name] != _entry(content):
@@ -204,14 +225,14 @@ def _base64(name: str, text: object) -> bytes:
 def _text(body: Mapping[str, object], key: str) -> str:
     value = body[key]
     if not isinstance(value, str):
-        raise RequestRejected("bundle.malformed", f"the bundle's {key} is not a text")
+        raise RequestRejected("bundle.malformed", f"the bundle's {key} is not a text", hint=_HINT_DAMAGED)
     return value
 
 
 def _object(body: Mapping[str, object], key: str) -> dict[str, object]:
     value = body[key]
     if not isinstance(value, dict):
-        raise RequestRejected("bundle.malformed", f"the bundle's {key} is not an object")
+        raise RequestRejected("bundle.malformed", f"the bundle's {key} is not an object", hint=_HINT_DAMAGED)
     return cast("dict[str, object]", value)
 
 

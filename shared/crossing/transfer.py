@@ -49,7 +49,7 @@ def read_bundle(paths: Sequence[Path], *, purpose: Purpose) -> tuple[Bundle, byt
             _decode(content, purpose, where=f"{qr.shown(path)}: ")
             encodings[qr.shown(path)] = content
     if has_images:
-        encodings["the images"] = reader.payload()
+        encodings["the images"] = _carried(reader, beside=list(encodings))
     # 2. All ways lead to the same bytes.
     (first, data), *others = encodings.items()
     for name, other in others:
@@ -87,6 +87,20 @@ def stage_bundle(staging: durable.Staging, directory: Path, stem: str, data: byt
     for path, content in contents.items():
         staging.add(path, content)
     return list(contents)
+
+
+def _carried(reader: qr.ImageReader, *, beside: list[str]) -> bytes:
+    try:
+        return reader.payload()
+    except RequestRejected as error:
+        if not beside:
+            raise
+        state = "incomplete" if error.code == "frame.missing" else "damaged"
+        raise RequestRejected(
+            error.code,
+            f"the images beside {beside[0]} are {state}: {error.message}",
+            hint="give all of its images, or only the bundle file",
+        ) from None
 
 
 def _decode(data: bytes, purpose: Purpose, *, where: str) -> Bundle:

@@ -91,6 +91,22 @@ def _assert_secret(machine: Machine, done: subprocess.CompletedProcess[str]) -> 
         assert password not in done.stdout + done.stderr
 
 
+def test_a_node_without_its_certificate_says_where_it_comes_from(tmp_path: Path) -> None:
+    """Between init and import there is a walk to the ceremony; whoever starts the node too early must be told of it."""
+    machine = Machine(directory=tmp_path)
+    refused = machine.run("import", "reply.bundle", status=1)
+    assert "config/ca.json does not exist [file.missing]" in refused.stderr
+    assert "hint: make a node with online init" in refused.stderr
+    machine.run("init", "--name", "A", "--dns", "localhost", "--address", "127.0.0.1:0", "--fingerprint", "00" * 32)
+    # No password can be asked for here: the certificate is missed first.
+    machine.home.intermediate_password.unlink()
+    refused = machine.run("serve", status=1)
+    assert "intermediate_ca.crt does not exist [file.missing]" in refused.stderr
+    assert "online import" in refused.stderr.partition("hint: ")[2]
+    request = str(machine.directory / "crossing" / "request.bundle")
+    assert "hint: a request goes from" in machine.run("import", request, status=1).stderr
+
+
 @pytest.fixture(name="url", scope="module")
 def _url(machine: Machine) -> Iterator[str]:
     """Serve the node until the module ends."""

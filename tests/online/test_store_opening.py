@@ -92,7 +92,9 @@ async def test_odd_file_names_are_only_names(tmp_path: Path, name: str) -> None:
 def test_what_is_not_our_database_is_refused_and_said(path: Path, spoil: Callable[[Path], object], code: str) -> None:
     """Writing into a foreign or newer database destroys it, or loses what the newer program keeps there."""
     spoil(path)
-    assert open_and_fail(path).code == code
+    failure = open_and_fail(path)
+    assert failure.code == code
+    assert failure.hint, "who is woken by it must know what to do"
 
 
 @pytest.mark.parametrize(

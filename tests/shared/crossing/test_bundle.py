@@ -152,7 +152,9 @@ def test_junk_ends_in_our_error(data: bytes) -> None:
 )
 def test_hostile_json_ends_in_our_error(data: bytes) -> None:
     """Deep nesting and numbers of thousands of digits make the parser itself fail."""
-    assert refused(data).code == "bundle.malformed"
+    error = refused(data)
+    assert error.code == "bundle.malformed"
+    assert error.hint
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,9 @@ def test_hostile_json_ends_in_our_error(data: bytes) -> None:
 def test_a_forged_shape_is_refused(edit: Callable[[dict[str, Any]], object], code: str) -> None:
     """Somebody who repairs every checksum must still not get a key, type or member past the format."""
     data = edited(edit, repair=code != "bundle.damaged")
-    assert refused(data).code == code
+    error = refused(data)
+    assert error.code == code
+    assert error.hint, "who holds the stick must know what to do"
 
 
 def test_size_written_as_true_is_not_canonical() -> None:
@@ -218,6 +222,9 @@ def test_another_purpose_is_refused() -> None:
     error = refused(REPLY.encode(), purpose=Purpose.INTERMEDIATE_REQUEST)
     assert error.code == "bundle.wrong-purpose"
     assert error.message == "the bundle is an intermediate-reply, an intermediate-request is wanted"
+    assert error.hint == "a reply goes from ceremony intermediate sign to online import on the node"
+    error = refused(REQUEST.encode(), purpose=Purpose.INTERMEDIATE_REPLY)
+    assert error.hint == "a request goes from online init to ceremony intermediate sign, which answers it"
 
 
 def test_sizes_are_limited() -> None:

@@ -94,8 +94,11 @@ def test_file_and_images_of_different_bundles_are_refused(tmp_path: Path, reply:
 
 def test_missing_frame_is_named_even_beside_the_file(reply: list[Path]) -> None:
     """A sheet that was forgotten must be noticed, not covered up by the stick."""
-    for paths in (reply[1:3] + reply[4:], reply[:3] + reply[4:]):
-        assert refused(paths).message == "frame 3 of 4 is missing"
+    assert refused(reply[1:3] + reply[4:]).message == "frame 3 of 4 is missing"
+    error = refused(reply[:3] + reply[4:])
+    assert error.code == "frame.missing"
+    assert error.message == f"the images beside {reply[0]} are incomplete: frame 3 of 4 is missing"
+    assert error.hint == "give all of its images, or only the bundle file"
 
 
 def test_wrong_purpose_is_refused_both_ways(tmp_path: Path, reply: list[Path]) -> None:
