@@ -33,6 +33,13 @@ class Act(StrEnum):
     ROOT = "root"
     INTERMEDIATE = "intermediate"
     ROTATE = "rotate"
+    CRL = "crl"
+    CROSS = "cross"
+    ROLLOVER = "rollover"
+    BACKUP = "backup"
+    RESTORE_TEST = "restore-test"
+    DESTROY = "destroy"
+    INVENTORY = "inventory"
 
 
 class Mode(StrEnum):
@@ -67,6 +74,19 @@ class Kind(StrEnum):
     DIGEST_CONFIRMED = "digest-confirmed"
     REPLY_WRITTEN = "reply-written"
     CERTIFICATE_DELIVERED = "certificate-delivered"
+    INVENTORY_TAKEN = "inventory-taken"
+    LIST_PREPARED = "list-prepared"
+    LIST_ISSUED = "list-issued"
+    OTHER_ROOT_ACCEPTED = "other-root-accepted"
+    CROSS_ISSUED = "cross-issued"
+    NEXT_KEY_GENERATED = "next-key-generated"
+    NEXT_ROOT_ISSUED = "next-root-issued"
+    FILES_WRITTEN = "files-written"
+    KEY_WRAPPED = "key-wrapped"
+    BACKUP_RESTORED = "backup-restored"
+    KEY_DESTROYED = "key-destroyed"
+    ABSENCE_PROVEN = "absence-proven"
+    TOKEN_ERASED = "token-erased"  # noqa: S105 (an HSM's token)
     EXCEPTION = "exception"
     ACT_FAILED = "act-failed"
     ACT_ABANDONED = "act-abandoned"

@@ -35,6 +35,7 @@ PIN_SYMBOLS = 32
 _MIX_LABEL = b"coldroot ceremony secret v1\0"
 _USER_PIN_LABEL = b"coldroot user pin v1"
 _SO_PIN_LABEL = b"coldroot so pin v1"
+_BACKUP_LABEL = b"coldroot backup key v1"
 _CHECK_LABEL = b"coldroot secret check v1"
 _COMMITMENT_TAG = b"coldroot secret commitment v1\0"
 
@@ -75,6 +76,10 @@ class CeremonySecret:
     def so_pin(self) -> bytes:
         """Return the token's security officer PIN: 32 symbols (160 bits) in ASCII."""
         return self._pin(_SO_PIN_LABEL)
+
+    def backup_key(self) -> bytes:
+        """Return the key that wraps a backup of the root key: 32 bytes, another one after each rotation."""
+        return self._derive(_BACKUP_LABEL, SECRET_BYTES)
 
     def commitment(self) -> str:
         """Return a digest that may be published, in 64 hex digits.

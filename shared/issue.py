@@ -83,6 +83,9 @@ class IssuanceRequest:
     extra: tuple[x509.Extension[x509.ExtensionType], ...] = ()
     """Extensions that the issuer adds at the end; the profile must allow them. Authority information access goes before
     the alternative names, where step-ca has it. In a renewal, each takes the place of an old one of its kind."""
+    subject_key_identifier: bytes | None = None
+    """The identifier that the key has already, in a certificate of its own; ``None`` for the usual one. What other
+    certificates point at must not change when a further CA certifies the key."""
     renewed_from: x509.Certificate | None = None
     """The certificate that this one renews: its extensions are taken over in their order, after a fresh
     authority key identifier, with a fresh subject key identifier."""
@@ -125,7 +128,13 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
         draft = builder.sign(throw_away(kind), signature_hash(kind))
     except (ValueError, TypeError) as error:
         raise RequestRejected("issue.unencodable", f"the certificate cannot be encoded: {error}") from None
-    context = Context(profile=profile, issuer_name=issuer.name, issuer_key=issuer.public_key, issuer=issuer.certificate)
+    context = Context(
+        profile=profile,
+        issuer_name=issuer.name,
+        issuer_key=issuer.public_key,
+        issuer=issuer.certificate,
+        subject_key_identifier=request.subject_key_identifier,
+    )
     findings = lint_certificate(draft, context)
     for finding in findings:
         if finding.severity is Severity.ERROR:
@@ -206,7 +215,8 @@ def _fresh(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> list[x
         found.append(x509.ExtendedKeyUsage(profile.extended_key_usage))
     if profile.is_ca:
         found.append(x509.BasicConstraints(ca=True, path_length=profile.path_length))
-    found.append(x509.SubjectKeyIdentifier.from_public_key(request.public_key))
+    identifier = request.subject_key_identifier or subject_key_identifier(request.public_key)
+    found.append(x509.SubjectKeyIdentifier(identifier))
     if profile.role is not Role.ROOT:
         found.append(issuer.authority_key_identifier())
     critical = {x509.KeyUsage: True, x509.BasicConstraints: True}

@@ -107,14 +107,17 @@ class Profile:
 
 
 def root_profile(
-    *, longest: timedelta = 3653 * _DAY, allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()
+    *,
+    longest: timedelta = 3653 * _DAY,
+    path_length: int = 1,
+    allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset(),
 ) -> Profile:
-    """Return the profile of a root: ten years (leap days included), one level of CAs below."""
+    """Return the profile of a root: ten years (leap days included), one level of CAs below unless told otherwise."""
     return Profile(
         name="root",
         role=Role.ROOT,
         longest=longest,
-        path_length=1,
+        path_length=path_length,
         allowed_extensions=allowed_extensions,
     )
 

@@ -2,6 +2,7 @@
 
 Invariant: a key that ``check_attributes`` let pass was made inside, was never anywhere else, cannot leave, and
 can do nothing but sign. (The token's word is the evidence; an attestation by the vendor would be a better one.)
+Where the plan allows a backup, the evidence is weaker and says so: the key can leave, wrapped.
 """
 
 from __future__ import annotations
@@ -30,15 +31,18 @@ _WANTED: dict[str, bool] = {
     "UNWRAP": False,
     "DERIVE": False,
 }
+# What a key that can be wrapped for a backup says instead.
+_WANTED_FOR_BACKUP = _WANTED | {"EXTRACTABLE": True, "NEVER_EXTRACTABLE": False}
 
 
-def generate_root_key(token: Token, *, label: str, kind: KeyKind = KeyKind.EC_P384) -> HsmKey:
+def generate_root_key(token: Token, *, label: str, kind: KeyKind = KeyKind.EC_P384, backup: bool = False) -> HsmKey:
     """Make the root's key pair in the token and check what the token says of it.
 
     Args:
         token: open and writable.
         label: must be new in the token.
         kind: RSA keys get 4096 bits.
+        backup: whether it may be wrapped later, as the plan says.
 
     Raises:
         Fatal: ``hsm.key-exposed``.
@@ -46,8 +50,8 @@ def generate_root_key(token: Token, *, label: str, kind: KeyKind = KeyKind.EC_P3
         Unsupported: ``hsm.unsupported``.
         PeerFailed: ``hsm.*``.
     """
-    key = token.generate(kind, label=label, rsa_bits=RSA_ROOT_BITS)
-    check_attributes(key_attributes(token, key))
+    key = token.generate(kind, label=label, rsa_bits=RSA_ROOT_BITS, extractable=backup)
+    check_attributes(key_attributes(token, key), backup=backup)
     return key
 
 
@@ -61,18 +65,19 @@ def key_attributes(token: Token, key: HsmKey) -> Mapping[str, bool | str]:
     return token.attributes(key)
 
 
-def check_attributes(attributes: Mapping[str, bool | str]) -> None:
+def check_attributes(attributes: Mapping[str, bool | str], *, backup: bool = False) -> None:
     """Insist that a private key was born in its token, cannot leave it, cannot be changed, and only signs.
 
     Args:
         attributes: from ``key_attributes``.
+        backup: whether it may leave wrapped, as the plan says; then it must say so.
 
     Raises:
         Fatal: ``hsm.key-exposed`` naming each attribute that is not as it must be.
     """
     wrong = [
         f"{name} is {'unknown' if name not in attributes else str(attributes[name]).lower()}"
-        for name, value in _WANTED.items()
+        for name, value in (_WANTED_FOR_BACKUP if backup else _WANTED).items()
         if attributes.get(name) is not value
     ]
     if wrong:

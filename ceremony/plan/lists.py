@@ -13,9 +13,9 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
 # CA/B baseline §4.9.7: a list of CA certificates is renewed at least once within twelve months.
 _LONGEST = timedelta(days=366)
 _MOST_LISTS = 120
-# RFC 5280 §5.3.1, without those that mean nothing on a full list of CA certificates.
+# RFC 5280 §5.3.1, without those that mean nothing on a full list of CA certificates. That a CA is revoked is never
+# left without a reason (CA/B baseline §7.2.2).
 REASONS = (
-    "unspecified",
     "keyCompromise",
     "cACompromise",
     "affiliationChanged",

@@ -17,6 +17,7 @@ from typing import TypeVar
 from cryptography import x509
 
 from ceremony.plan.acts import check_roles, default_acts, read_acts
+from ceremony.plan.lineage import UNSAID, settle
 from ceremony.plan.lists import read_crls
 from ceremony.plan.model import (
     CrossPlan,
@@ -44,6 +45,7 @@ _RESERVED_STEMS = frozenset({"root", "plan", "transcript"})
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ROOT_KINDS = (KeyKind.EC_P256, KeyKind.EC_P384, KeyKind.RSA, KeyKind.ED25519)
 _MOST_ROOT_YEARS = 25
+_MOST_PATH_LENGTH = 5
 # SLIP-39: at most 16 groups of at most 16 shares; a threshold of one over several shares does not exist there.
 _MOST_SHARES = 16
 _LEAST_THRESHOLD = 2
@@ -93,6 +95,7 @@ def load_plan(data: bytes) -> Plan:
             },
             backup=backup,
         ) or default_acts([each.file for each in intermediates])
+    root, rollovers = settle(root, crosses, rollovers)
     _check_cas(root, intermediates)
     check_roles(roles, shares, least_witnesses=rules[0], administrator_may_hold=rules[1])
     return Plan(
@@ -131,6 +134,7 @@ def _root(table: Table, organization: str) -> RootPlan:
         key=KeyKind(kind),
         label=text(table, "label"),
         years=_years(table),
+        path_length=_path_length(table, UNSAID),
         fixed=_fixed(table),
         extensions=_extensions(table, constraints=False),
     )
@@ -158,6 +162,7 @@ def _cross(table: Table, organization: str) -> CrossPlan:
             subject=_subject(table, other if other is not None else organization),
             fingerprint=fingerprint,
             years=_years(table),
+            path_length=_path_length(table, 1),
             fixed=_fixed(table),
             extensions=_extensions(table, constraints=True),
         )
@@ -303,6 +308,15 @@ def _subject(table: Table, organization: str) -> x509.Name:
 
 def _stem(table: Table, key: str) -> str:
     return name_of(table, key, _STEM, _RESERVED_STEMS)
+
+
+def _path_length(table: Table, unsaid: int) -> int:
+    length = table.optional("path_length", int)
+    if length is None:
+        return unsaid
+    if not 1 <= length <= _MOST_PATH_LENGTH:
+        raise table.refuse("path_length", f"1 to {_MOST_PATH_LENGTH} is possible")
+    return length
 
 
 def _years(table: Table) -> int:

@@ -58,12 +58,18 @@ class RootPlan:
     key: KeyKind
     label: str
     years: int
+    path_length: int = 1
+    """How many CAs may stand below it, one under the other. Another root that it certifies is one of them."""
     fixed: Fixed = Fixed()
     extensions: CaExtensions = field(default_factory=CaExtensions)
 
     def profile(self) -> Profile:
         """Return the root profile with this validity as its limit."""
-        return root_profile(longest=timedelta(days=366 * self.years), allowed_extensions=ALLOWED_ON_CA)
+        return root_profile(
+            longest=timedelta(days=366 * self.years),
+            path_length=self.path_length,
+            allowed_extensions=ALLOWED_ON_CA,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +120,8 @@ class CrossPlan:
     fingerprint: str
     """SHA-256 of the other root's certificate, 64 hex digits: which one was agreed on."""
     years: int
+    path_length: int = 1
+    """How many CAs may stand below the other root in chains that come from here."""
     fixed: Fixed = Fixed()
     extensions: CaExtensions = field(default_factory=CaExtensions)
 

@@ -7,6 +7,7 @@ from shared.keystore.opening import create_key, open_key
 from shared.keystore.pkcs11 import Token
 from shared.keystore.software import KeyCipher, load_private_key, private_key_pem, read_private_key
 from shared.keystore.uri import FileUri, KeyUri, Pkcs11Uri, find_module, is_pkcs11, parse_key_uri
+from shared.keystore.wrapping import Unwrapped, WrapMechanism, WrappedKey
 from shared.terminal import SecretCallback
 
 __all__ = [
@@ -23,6 +24,9 @@ __all__ = [
     "Token",
     "TokenInfo",
     "TokenObject",
+    "Unwrapped",
+    "WrapMechanism",
+    "WrappedKey",
     "create_key",
     "find_module",
     "is_pkcs11",

@@ -2,7 +2,7 @@
 
 Invariants:
 
-* keys are made inside, sensitive, not extractable, not modifiable, for signing only;
+* keys are made inside, sensitive, not modifiable, for signing only, and not extractable unless a backup shall be;
 * a label or an id that exists is never used again, and a label that two keys have is never guessed at;
 * a private key is always paired with its public key by CKA_ID;
 * a token is used by the process that opened it, one call at a time (see ``shared.keystore.module``);
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -21,18 +23,19 @@ from typing import Any, Self
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, types
 
 from shared.errors import ColdrootError, NotFound, PeerFailed, RequestRejected, Unauthenticated
-from shared.keys import LEAST_RSA_BITS, MOST_RSA_BITS, KeyKind, spki
+from shared.keys import LEAST_RSA_BITS, MOST_RSA_BITS, KeyKind, PublicKey, spki
+from shared.keystore import wrapping
 from shared.keystore.failures import LOST, translated
 from shared.keystore.hsm_keys import HsmKey, PssParameters, hsm_key
 from shared.keystore.module import LOCK, FoundToken, Module, TokenInfo
 from shared.keystore.objects import EC_PARAMETERS, TokenObject, describe, public_key_of, read, read_attributes
+from shared.keystore.wrapping import Unwrapped, WrappedKey
 
 _ID_BYTES = 16
 _LONGEST_LABEL = 64
 _MOST_RANDOM = 4096
 _SIGN_ONLY = {
     Attribute.SENSITIVE: True,
-    Attribute.EXTRACTABLE: False,
     Attribute.MODIFIABLE: False,
     # SoftHSM leaves this one on unless told otherwise.
     Attribute.SIGN_RECOVER: False,
@@ -142,7 +145,13 @@ class Token:
         return drawn
 
     def generate(
-        self, kind: KeyKind, *, label: str, key_id: bytes | None = None, rsa_bits: int = LEAST_RSA_BITS
+        self,
+        kind: KeyKind,
+        *,
+        label: str,
+        key_id: bytes | None = None,
+        rsa_bits: int = LEAST_RSA_BITS,
+        extractable: bool = False,
     ) -> HsmKey:
         """Make a key pair inside the token, for signing only.
 
@@ -151,6 +160,7 @@ class Token:
             label: CKA_LABEL of both halves; must not exist in the token.
             key_id: CKA_ID; must not exist; drawn from the token's generator when not given.
             rsa_bits: length of an RSA modulus.
+            extractable: whether it may leave the token wrapped; it stays sensitive and never leaves in the clear.
 
         Raises:
             RequestRejected: ``hsm.key-exists``, ``hsm.label``, ``hsm.read-only`` or ``key.weak``.
@@ -172,7 +182,7 @@ class Token:
                     hint="choose another label; nothing in a token is ever overwritten",
                 )
             with translated("generating a key in the token"):
-                _generate_pair(session, kind, label, identifier, rsa_bits)
+                _generate_pair(session, kind, label, identifier, rsa_bits, extractable=extractable)
             return self.find(key_id=identifier)
 
     def find(self, *, label: str | None = None, key_id: bytes | None = None) -> HsmKey:
@@ -234,6 +244,57 @@ class Token:
         with LOCK, translated("listing the objects in the token"):
             found = [describe(each) for each in self._objects({})]
         return tuple(sorted(found, key=lambda each: (each.kind, each.label, each.key_id)))
+
+    def wrap(self, key: HsmKey, secret: bytes) -> WrappedKey:
+        """Wrap an extractable private key for a backup (see ``shared.keystore.wrapping``).
+
+        Args:
+            key: of this token.
+            secret: the wrapping key, 32 bytes.
+
+        Raises:
+            Unsupported: ``hsm.not-extractable`` or ``hsm.unsupported``.
+            NotFound: ``hsm.key-missing``.
+            PeerFailed: ``hsm.*``.
+        """
+        with LOCK:
+            return wrapping.wrap(self._live_session(), self._private_object(None, key.key_id), secret)
+
+    @contextmanager
+    def unwrapped(self, wrapped: WrappedKey, secret: bytes, public_key: PublicKey) -> Iterator[Unwrapped]:
+        """Bring a wrapped private key back for the length of a ``with`` block, as an object of the session only.
+
+        Args:
+            wrapped: from ``wrap``, of this token or another.
+            secret: the wrapping key, 32 bytes.
+            public_key: whose private key it must be: a signature that does not verify under it is never returned.
+
+        Raises:
+            PolicyDenied: ``hsm.wrong-wrapping-key``.
+            Unsupported: ``hsm.unsupported``.
+            PeerFailed: ``hsm.*``.
+        """
+        with LOCK, wrapping.unwrapped(self._live_session(), wrapped, secret, public_key) as found:
+            yield found
+
+    def destroy(self, key_id: bytes | None = None) -> tuple[TokenObject, ...]:
+        """Destroy all objects of an id, or all that the login can see; return what was destroyed.
+
+        Args:
+            key_id: CKA_ID; ``None`` for everything.
+
+        Raises:
+            RequestRejected: ``hsm.read-only``.
+            PeerFailed: ``hsm.*``.
+        """
+        with LOCK:
+            doomed = self._objects({Attribute.ID: key_id} if key_id is not None else {})
+            destroyed = []
+            with translated("destroying an object in the token"):
+                for each in doomed:
+                    destroyed.append(describe(each))
+                    each.destroy()
+        return tuple(sorted(destroyed, key=lambda each: (each.kind, each.label, each.key_id)))
 
     def _live_session(self) -> types.Session:
         if self._pid != os.getpid():
@@ -312,13 +373,15 @@ class Token:
         raise failure
 
 
-def _generate_pair(session: types.Session, kind: KeyKind, label: str, key_id: bytes, rsa_bits: int) -> None:
+def _generate_pair(
+    session: types.Session, kind: KeyKind, label: str, key_id: bytes, rsa_bits: int, *, extractable: bool
+) -> None:
     common: dict[str, Any] = {
         "id": key_id,
         "label": label,
         "store": True,
         "capabilities": MechanismFlag.SIGN | MechanismFlag.VERIFY,
-        "private_template": dict(_SIGN_ONLY),
+        "private_template": _SIGN_ONLY | {Attribute.EXTRACTABLE: extractable},
     }
     if kind is KeyKind.RSA:
         session.generate_keypair(KeyType.RSA, rsa_bits, **common)
