@@ -64,6 +64,7 @@ def check_config(config: Config, *, now: datetime) -> tuple[Check, ...]:
         _guarded("key", lambda: _key(config)),
         _guarded("db", lambda: _database(config)),
         *_provisioners(config),
+        *_crl(config),
     )
 
 
@@ -143,3 +144,18 @@ def _provisioners(config: Config) -> Iterator[Check]:
             outcome=Outcome.OK,
             detail=f"{limits}; its key is kept elsewhere" if elsewhere else limits,
         )
+
+
+def _crl(config: Config) -> Iterator[Check]:
+    crl = config.crl
+    if crl is None:
+        return
+    said = f"{crl.url}, a new list every {format_duration(crl.renew_period)}"
+    if not crl.leaf_url:
+        yield Check(
+            what="crl",
+            outcome=Outcome.WARNING,
+            detail=f"{said}: no certificate names a list behind TLS; set insecureAddress, or an http:// crl.idpURL",
+        )
+        return
+    yield Check(what="crl", outcome=Outcome.OK, detail=said)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.clock import NOON
 
 from online.config import Config, parse_config, render_config
+from online.config.check import Outcome, check_config
 from shared.errors import RequestRejected
 
 
@@ -124,3 +126,20 @@ def test_a_hidden_port_is_fine_where_the_place_is_given() -> None:
     """Behind a proxy the node's own port is nobody's business."""
     config = parse(crl={"enabled": True, "idpURL": "http://ca.example.com/crl"}, insecureAddress=":0")
     assert config.insecure_address == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "text"),
+    [
+        ({}, None, ""),
+        ({"crl": {"enabled": True}}, Outcome.WARNING, "no certificate names a list behind TLS"),
+        ({"crl": {"enabled": True}, "insecureAddress": ":80"}, Outcome.OK, "http://ca.example.com/1.0/crl"),
+    ],
+)
+def test_the_check_says_when_nobody_will_find_the_list(
+    changes: dict[str, Any], outcome: Outcome | None, text: str
+) -> None:
+    """Everything works with such a configuration, but for those whom the list is for."""
+    found = [each for each in check_config(parse(**changes), now=NOON) if each.what == "crl"]
+    assert [each.outcome for each in found] == ([] if outcome is None else [outcome])
+    assert all(text in each.detail for each in found)
