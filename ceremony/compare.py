@@ -43,7 +43,8 @@ _VARIABLES: Mapping[str, frozenset[str]] = {
     Kind.SHARES_READ_BACK: frozenset({"set_id"}),
     Kind.QUORUM_UNLOCKED: frozenset({"set_id", "indexes", "token"}),
     Kind.QUORUM_RECOMBINED: frozenset({"set_id", "indexes"}),
-    Kind.PINS_REPLACED: frozenset({"set_id", "token"}),
+    Kind.PINS_REPLACED: frozenset({"token", "from_set", "to_set"}),
+    Kind.HSM_INTENT: frozenset({"token", "from_set", "to_set"}),
     Kind.SHARES_RETIRED: frozenset({"set_id"}),
     Kind.REQUEST_ACCEPTED: frozenset({"bundle_sha256", "public_key_sha256"}),
     Kind.REPLY_WRITTEN: frozenset({"sha256", "frames"}),
@@ -152,7 +153,7 @@ def _repeated(records: Sequence[Record]) -> list[Record]:
         found.append(record)
         if record.kind in _BROKEN:
             # The root act cannot be repeated in its directory: when it broke off, there is nothing else.
-            del found[begin if begin else len(found) :]
+            del found[begin or len(found) :]
     return found
 
 

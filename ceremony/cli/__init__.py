@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from ceremony.cli.acts import intermediate, rehearse, root
+from ceremony.cli.deviations import compare_command, exception
 from ceremony.cli.papers import host, plan, transcript, verify
 from ceremony.cli.scripts import script
 from ceremony.cli.shares import share
@@ -42,5 +43,5 @@ def _orderly(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-for _command in (plan, script, host, root, intermediate, rehearse, share, transcript, verify):
+for _command in (plan, script, host, root, intermediate, rehearse, share, exception, compare_command, transcript, verify):
     cli.add_command(_command)
