@@ -1,26 +1,27 @@
-"""``online renew`` and ``online rekey``."""
+"""``online renew``: once, or as an agent that never stops."""
 
 from __future__ import annotations
 
-import random
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from online.cli.options import FILE, Where, agree, done, force_option, key_options, where_options
-from online.client import Chain
-from online.key_choice import KeyChoice
+from online.cli.options import FILE, Where, force_option, where_options
+from online.cli.renew_options import hook_options, output_options
+from online.cli.renewing import EXIT_NOT_DUE, EXIT_NOT_TOLD, EXPIRES_IN, finish_interrupted, is_due
 from online.renewal import renew as renewing
-from online.renewal.install import check_output, check_pair_outputs, install_certificate, install_pair
-from online.renewal.schedule import Need, needs_renewal, parse_expires_in
+from online.renewal.agent import Agent
+from online.renewal.attempt import refresh_outputs, renew_pair
+from online.renewal.hooks import Hooks, tell
+from online.renewal.install import check_output
+from online.renewal.outputs import Outputs
+from online.renewal.pair import Pair
+from online.renewal.pair_files import load_pairs
 from shared import terminal
-from shared.durations import format_duration
-from shared.keystore import open_key, private_key_pem
-
-EXIT_NOT_DUE = 3
-
-_EXPIRES_IN = "Only if it ends within this time (8h) or share of its life (33%); --force does not overrule this."
+from shared.command import EXIT_FAILED
+from shared.durations import parse_duration
 
 
 class _SwitchesByValue(click.Command):
@@ -33,18 +34,26 @@ class _SwitchesByValue(click.Command):
 
 
 @click.command(cls=_SwitchesByValue)
-@click.argument("crt_file", metavar="CRT", type=FILE)
-@click.argument("key_file", metavar="KEY", type=str)
+@click.argument("crt_file", metavar="[CRT", type=FILE, required=False)
+@click.argument("key_file", metavar="KEY]", type=str, required=False)
 @click.option("--out", "--output-file", "out", type=FILE, help="Write the new certificate here and leave CRT as it is.")
-@click.option("--expires-in", metavar="TIME", help=_EXPIRES_IN)
+@click.option("--expires-in", metavar="TIME", help=EXPIRES_IN)
 @click.option(
     "--mtls/--no-mtls",
     default=True,
     show_default=True,
     help="Prove the certificate by TLS, or by a token signed with its key: for a CA behind an HTTP proxy, and always "
-    "when it has expired. --mtls=false works too.",
+    "when it has expired or is not for clients. --mtls=false works too.",
 )
+@click.option("--rekey", is_flag=True, help="Make a new key of the same kind each time.")
 @click.option("--password-file", type=FILE, help="Private file with the password of KEY, or the PIN of its HSM.")
+@output_options
+@hook_options
+@click.option("--daemon", is_flag=True, help="Keep running and renew each time that it becomes due.")
+@click.option("--renew-period", metavar="TIME", help="With --daemon: renew this often, whatever life is left.")
+@click.option("--pairs", type=FILE, help="With --daemon: keep every pair that a .toml file in this directory names.")
+@click.option("--status-file", type=FILE, help="With --daemon: keep this JSON file up to date.")
+@click.option("--step-compat", is_flag=True, help="Exit as step does: 0 also when nothing was due, 1 for any failure.")
 @force_option("Renew also when it is not due yet, and replace the file of --out.")
 @where_options
 @click.pass_context
@@ -52,19 +61,33 @@ def renew(
     ctx: click.Context,
     *,
     where: Where,
-    crt_file: Path,
-    key_file: str,
+    crt_file: Path | None,
+    key_file: str | None,
     out: Path | None,
     expires_in: str | None,
     mtls: bool,
+    rekey: bool,
     password_file: Path | None,
+    outputs: Outputs,
+    hooks: Hooks,
+    daemon: bool,
+    renew_period: str | None,
+    pairs: Path | None,
+    status_file: Path | None,
+    step_compat: bool,
     force: bool,
 ) -> None:
-    """Renew a certificate with its own key, before it ends.
+    """Renew a certificate before it ends: once, or for as long as it is needed.
 
     Due is a certificate when a third of its life remains, or as --expires-in says; a random twentieth earlier, so
-    that many machines do not come at once. The CA's answer must be for the same key and names, lead to the trusted
-    root and not be older: then it replaces CRT in one step. Otherwise nothing changes. KEY is a file or pkcs11: URI.
+    that many machines do not come at once. The CA's answer must be for the same key and names (with --rekey for the
+    new key), lead to the trusted root and not be older: then it replaces CRT in one step. Otherwise nothing changes.
+    KEY is a file or pkcs11: URI. Then whoever uses the certificate is told: by --signal to --pid or --pid-file, and by
+    --exec, both also when one of them fails. A command finds COLDROOT_CERTIFICATE, COLDROOT_KEY, COLDROOT_SERIAL,
+    COLDROOT_OLD_SERIAL, COLDROOT_NOT_BEFORE, COLDROOT_NOT_AFTER and COLDROOT_EVENT in its environment.
+
+    A daemon renews at two thirds of life, again after a failure in seconds, then more and more rarely, and at SIGHUP
+    now. It ends with 0 at TERM or INT, and never by itself.
 
     \b
     Exit status:
@@ -72,100 +95,81 @@ def renew(
       1  failed or refused by the CA; the old certificate is untouched
       2  wrong usage
       3  not due yet, nothing done (at a terminal you are asked instead)
+      4  renewed, but a command or a signal failed
 
     \b
     Examples:
       online renew foo.crt foo.key
       online renew --force foo.crt foo.key
-      online renew --expires-in 8h foo.crt foo.key && systemctl reload nginx
-      online renew --force --mtls=false foo.crt foo.key
+      online renew --expires-in 8h --exec "systemctl reload nginx" foo.crt foo.key
+      online renew --daemon --pid-file /run/nginx.pid foo.crt foo.key
+      online renew --daemon --pairs /etc/coldroot/pairs --status-file /run/coldroot/renewal.json
     """
-    secret = terminal.secret_from(password_file)
-    check_output(crt_file if out is None else out, overwrite=out is None or force)
-    _finish_interrupted(crt_file, key_file)
-    chain = renewing.load_chain(crt_file)
-    if not _is_due(chain, expires_in, force=force):
-        ctx.exit(EXIT_NOT_DUE)
-    with open_key(key_file, secret) as key:
-        identity = renewing.check_pair(chain, key)
-        new = renewing.renew(where.trust(), identity, mtls=mtls, now=datetime.now(UTC))
-    install_certificate(out or crt_file, new, overwrite=out is None or force)
-    terminal.say(f"Your certificate has been saved in {out or crt_file}.")
+    pair = None
+    if crt_file is not None and key_file is not None:
+        pair = Pair(
+            name=crt_file.name,
+            certificate=crt_file,
+            key=key_file,
+            password_file=password_file,
+            expires_in=expires_in,
+            period=parse_duration(renew_period) if renew_period is not None else None,
+            mtls=mtls,
+            rekey=rekey,
+            outputs=outputs,
+            hooks=hooks,
+        )
+    if not daemon:
+        if pairs is not None or renew_period is not None or status_file is not None:
+            raise click.UsageError("--pairs, --renew-period and --status-file go with --daemon")
+        if pair is None:
+            raise click.UsageError("give CRT and KEY")
+        if rekey and out is not None:
+            raise click.UsageError("with --rekey there are two new files: use online rekey --out-cert --out-key")
+        _once(ctx, pair, where, out=out, force=force, step_compat=step_compat)
+        return
+    if out is not None:
+        raise click.UsageError("--daemon replaces CRT, so --out does not go with it")
+    if (pair is None) == (pairs is None):
+        raise click.UsageError("with --daemon give CRT and KEY, or --pairs")
+    if pair is None and (crt_file or expires_in or renew_period or rekey or password_file or outputs or hooks):
+        raise click.UsageError("with --pairs the files say everything about a pair")
+    Agent(
+        pairs=lambda: (pair,) if pair is not None else load_pairs(_given(pairs)),
+        trust=lambda each: replace(where, ca_url=each.ca_url or where.ca_url, root=each.root or where.root).trust(),
+        status_file=status_file,
+        force=force,
+    ).run()
 
 
-@click.command()
-@click.argument("crt_file", metavar="CRT", type=FILE)
-@click.argument("key_file", metavar="KEY", type=str)
-@click.option("--out-cert", type=FILE, help="Write the new certificate here. [default: CRT]")
-@click.option("--out-key", type=FILE, help="Write the new key here. [default: KEY]")
-@click.option("--expires-in", metavar="TIME", help=_EXPIRES_IN)
-@click.option("--password-file", type=FILE, help="Private file with the password of KEY, or the PIN of its HSM.")
-@key_options
-@force_option("Rekey also when it is not due yet, and replace the files of --out-cert and --out-key.")
-@where_options
-@click.pass_context
-def rekey(
-    ctx: click.Context,
-    *,
-    where: Where,
-    crt_file: Path,
-    key_file: str,
-    out_cert: Path | None,
-    out_key: Path | None,
-    expires_in: str | None,
-    password_file: Path | None,
-    key: KeyChoice,
-    force: bool,
-) -> None:
-    """Renew a certificate for a new key.
+def _given(pairs: Path | None) -> Path:
+    assert pairs is not None
+    return pairs
 
-    Makes a key, asks the CA with the old pair over TLS, checks the answer as online renew does, and replaces both
-    files. Two files cannot be replaced in one instant; the order is: a hidden file beside KEY that holds both new
-    parts, then KEY, then CRT. A crash in between loses nothing: the next online renew or rekey of the pair finishes
-    the change. With both --out-cert and --out-key the old pair stays. Exit status as of online renew.
 
-    \b
-    Examples:
-      online rekey --force foo.crt foo.key
-      online rekey foo.crt foo.key --out-cert new.crt --out-key new.key --kty RSA
+def _once(ctx: click.Context, pair: Pair, where: Where, *, out: Path | None, force: bool, step_compat: bool) -> None:
+    """Renew once.
+
+    1. What would fail afterwards fails now, before the CA is asked.
+    2. Not due: only what an earlier run left undone is done.
+    3. Renewed, then told.
     """
-    if (out_cert is None) != (out_key is None):
-        raise click.UsageError("give --out-cert and --out-key together: a new key fits no old certificate")
-    in_place = out_cert is None
-    certificate, key_path = out_cert or crt_file, out_key or Path(key_file)
-    secret = terminal.secret_from(password_file)
-    check_pair_outputs(certificate, key_path, overwrite=in_place or force)
-    _finish_interrupted(crt_file, key_file)
-    chain = renewing.load_chain(crt_file)
-    # Into other files nothing is replaced, so there is nothing to wait for.
-    if not _is_due(chain, expires_in, force=force or not in_place):
-        ctx.exit(EXIT_NOT_DUE)
-    with open_key(key_file, secret) as old_key:
-        identity = renewing.check_pair(chain, old_key)
-        new_key = key.generate()
-        new = renewing.rekey(where.trust(), identity, new_key, now=datetime.now(UTC))
-    install_pair(certificate, key_path, new, private_key_pem(new_key, None), overwrite=in_place or force)
-    done("Certificate", certificate)
-    done("Private Key", key_path)
-
-
-def _finish_interrupted(certificate: Path, key: str) -> None:
-    if renewing.finish_interrupted(certificate, key):
-        terminal.say("An interrupted rekey of this pair was completed.")
-
-
-def _is_due(chain: Chain, expires_in: str | None, *, force: bool) -> bool:
-    leaf = chain[0]
-    window = parse_expires_in(expires_in, leaf) if expires_in is not None else None
-    if window is None and force:
-        return True
-    need = needs_renewal(leaf, datetime.now(UTC), window, chance=random.random())  # noqa: S311 (spreads load only)
-    if need.due:
-        return True
-    terminal.say(f"certificate not renewed: {_when(need)}")
-    return window is None and agree("Renew it now all the same?")
-
-
-def _when(need: Need) -> str:
-    remaining, due_in = (timedelta(seconds=int(each.total_seconds())) for each in (need.remaining, need.due_in))
-    return f"expires in {format_duration(remaining)}, due in {format_duration(due_in)}"
+    secret = terminal.secret_from(pair.password_file)
+    # 1.
+    if out is not None:
+        check_output(out, overwrite=force)
+    else:
+        pair.check_outputs()
+    finish_interrupted(pair)
+    # 2.
+    if not is_due(renewing.load_chain(pair.certificate), pair.expires_in, force=force):
+        refresh_outputs(pair, secret)
+        ctx.exit(0 if step_compat else EXIT_NOT_DUE)
+    # 3.
+    renewed = renew_pair(pair, where.trust(), secret, now=datetime.now(UTC), out=out)
+    terminal.say(f"Your certificate has been saved in {out or pair.certificate}.")
+    failed = tell(pair.hooks, renewed)
+    for line in failed:
+        terminal.warn(line)
+    if failed:
+        ctx.exit(EXIT_FAILED if step_compat else EXIT_NOT_TOLD)

@@ -24,7 +24,7 @@ from online.trust import Trust
 from shared import durable
 from shared.errors import RequestRejected
 from shared.keys import PrivateKey, certificate_key, kind_of, signature_hash
-from shared.keystore import is_pkcs11
+from shared.keystore import FileUri, is_pkcs11, parse_key_uri
 from shared.pem import load_certificates
 
 Rng = Callable[[int], bytes]
@@ -128,7 +128,10 @@ def finish_interrupted(certificate: Path, key: str) -> bool:
     Returns:
         Whether there was one.
     """
-    return not is_pkcs11(key) and install.finish(certificate, Path(key))
+    if is_pkcs11(key):
+        return False
+    place = parse_key_uri(key)
+    return isinstance(place, FileUri) and install.finish(certificate, place.path)
 
 
 def check_pair(chain: Chain, key: PrivateKey) -> Identity:

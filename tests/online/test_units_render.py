@@ -235,7 +235,6 @@ def test_every_command_in_a_unit_exists(line: str) -> None:
     check_command(line)
 
 
-@pytest.mark.xfail(reason="online renew has no --daemon yet", raises=AssertionError)
 def test_the_daemon_s_command_exists() -> None:
     """The same for the unit that is written for the renewal daemon."""
     check_command(DAEMON)
