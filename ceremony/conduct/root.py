@@ -87,6 +87,8 @@ def create_root(
     # 1. Nothing is written before everything that can be refused was.
     directory.refuse_if_used()
     check_sheets(plan, plan.shares)
+    for path in outputs:
+        _check_place(path)
     findings = check_host(setting)
     hsm.check_blank(setting.hsm)
     # 2.
