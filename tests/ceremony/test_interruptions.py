@@ -101,6 +101,11 @@ def test_an_answer_that_cannot_be_written(finished: Rehearsal, tmp_path: Path, m
     assert (verified.exit_code, "never delivered" in verified.stdout) == (0, False), verified.stderr
 
 
+def _left_over(out: Path) -> None:
+    out.mkdir()
+    (out / "reply-2.png").write_bytes(b"old")
+
+
 @needs_softhsm
 @pytest.mark.parametrize("place", ["dangling", "fifo", "left over"])
 def test_an_unusable_place_is_refused_before_anybody_unlocks(finished: Rehearsal, tmp_path: Path, place: str) -> None:
@@ -114,7 +119,7 @@ def test_an_unusable_place_is_refused_before_anybody_unlocks(finished: Rehearsal
     prepare: dict[str, Callable[[], object]] = {
         "dangling": lambda: out.symlink_to(tmp_path / "nowhere" / "else"),
         "fifo": lambda: os.mkfifo(out),
-        "left over": lambda: (out.mkdir(), (out / "reply-2.png").write_bytes(b"old")),
+        "left over": lambda: _left_over(out),
     }
     prepare[place]()
     before = (copy.directory / "transcript.jsonl").read_bytes()

@@ -312,6 +312,7 @@ class Faulty:
         self.asked = 0
         self.hierarchy = world.authority.hierarchy
         self.registry = world.registry
+        self.crls = world.authority.crls
         self._real = world.authority
 
     def _fail(self) -> None:
