@@ -13,6 +13,7 @@ from datetime import datetime
 
 from cryptography import x509
 
+from online.claims import parse_validity
 from online.client import Chain
 from online.home import parse_fingerprint
 from online.https import CaUrl, parse_ca_url
@@ -23,6 +24,7 @@ from online.strict_json import Json
 from online.tokens import CERTIFICATE_CLAIM
 from online.trust import TokenHint, Trust
 from shared import names
+from shared.clock import rfc3339
 from shared.errors import RequestRejected
 from shared.keys import PrivateKey, csr_key, kind_of, signature_hash
 
@@ -110,6 +112,26 @@ def csr_names(csr: x509.CertificateSigningRequest) -> tuple[str, tuple[str, ...]
     if not subject:
         raise RequestRejected("csr.no-name", "the request names nobody")
     return subject, sans or (subject,)
+
+
+def check_wishes(*, not_before: str, not_after: str, now: datetime) -> None:
+    """Refuse times that no CA can grant, before a key is made and a token is spent. The rest is for the CA to judge.
+
+    Args:
+        not_before: RFC 3339, a duration from now, or empty.
+        not_after: the same; a duration counts from ``not_before``.
+        now: aware UTC.
+
+    Raises:
+        RequestRejected: ``time.malformed``, ``validity.in-the-past`` or ``validity.reversed``.
+    """
+    start, end = parse_validity(not_before=not_before, not_after=not_after, now=now)
+    if end is None:
+        return
+    if end <= now:
+        raise RequestRejected("validity.in-the-past", f"--not-after is in the past: {rfc3339(end)}")
+    if start is not None and end <= start:
+        raise RequestRejected("validity.reversed", f"--not-after ({rfc3339(end)}) is not after --not-before")
 
 
 def certify(

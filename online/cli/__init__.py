@@ -127,8 +127,8 @@ def cli(home: Path | None) -> None:
       ceremony intermediate sign …          (on the offline machine)
       online import crossing/reply-*.png
       online serve
-      online token foo.local
-      online certificate foo.local foo.crt foo.key --token TOKEN
+      online token foo.local --output-file foo.token
+      online certificate foo.local foo.crt foo.key --token-file foo.token
       online renew foo.crt foo.key
 
     \b

@@ -22,7 +22,7 @@ from online.cli.options import (
     where_options,
 )
 from online.cli.step_spelling import CertificateOrTool
-from online.enrol import certify, csr_names, is_identity_token, make_csr, read_token
+from online.enrol import certify, check_wishes, csr_names, is_identity_token, make_csr, read_token
 from online.key_choice import KeyChoice
 from online.provisioners.protocol import Operation
 from online.renewal.install import check_output, check_pair_outputs, install_certificate, install_pair
@@ -88,12 +88,13 @@ def certificate(
 
     \b
     Examples:
-      online certificate foo.local foo.crt foo.key --token TOKEN
+      online certificate foo.local foo.crt foo.key --token-file foo.token
       online certificate foo.local foo.crt foo.key --san foo.local --san 10.0.0.7 --not-after 8h
       online certificate foo.local foo.crt foo.key --kty RSA --size 3072
       online certificate foo.local foo.crt foo.key --p12 foo.p12 --p12-password-file p12.pass
     """
     check_pair_outputs(crt_file, key_file, overwrite=force)
+    check_wishes(not_before=not_before, not_after=not_after, now=datetime.now(UTC))
     if token is not None and sans and not is_identity_token(token):
         raise click.UsageError("the token decides the names: give --san to online token instead")
     files = further.prepare(crt_file, key_file, overwrite=force)
@@ -137,10 +138,11 @@ def sign(
 
     \b
     Examples:
-      online sign foo.csr foo.crt --token TOKEN
+      online sign foo.csr foo.crt --token-file foo.token
       online sign foo.csr foo.crt --provisioner admin
     """
     check_output(crt_file, overwrite=force)
+    check_wishes(not_before=not_before, not_after=not_after, now=datetime.now(UTC))
     csr = load_csr(durable.read_file(csr_file), what=f"file {csr_file}")
     subject, names = csr_names(csr)
     trust, ticket, _ = _authorise(where, signer, token, subject, names)

@@ -16,6 +16,7 @@ import click
 from online.config import Config
 from online.home import Home, choose_home
 from online.jose.jwk import PrivateJwk
+from online.jose.jws import LARGEST_TOKEN
 from online.key_choice import choose_key
 from online.provisioners.protocol import Operation
 from online.signer import (
@@ -195,8 +196,12 @@ def token_options(command: Callable[..., None]) -> Callable[..., None]:
     def collected(*, token: str | None, token_file: Path | None, **others: Any) -> None:
         command(token=_one_time_token(token, token_file), **others)
 
-    decorated = click.option("--token-file", type=FILE, help="File with the one-time token.")(collected)
-    return click.option("--token", metavar="TOKEN", help="One-time token from online token, or step's.")(decorated)
+    decorated = click.option(
+        "--token-file", type=FILE, help="File with the one-time token from online token, or step's; - for stdin."
+    )(collected)
+    return click.option(
+        "--token", metavar="TOKEN", help="The token itself. Other users of this machine may see it while this runs."
+    )(decorated)
 
 
 def key_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -241,12 +246,19 @@ def _one_time_token(token: str | None, file: Path | None) -> str | None:
     """Return the token that was given on the command line or in a file; ``None`` for neither."""
     if token is not None and file is not None:
         raise click.UsageError("give --token or --token-file, not both")
-    text = durable.read_text(file) if file is not None else token
+    text = _token_in(file) if file is not None else token
     if text is None:
         return None
     if not text.strip():
         raise RequestRejected("token.empty", "the token is empty", hint="make one with online token")
     return text.strip()
+
+
+def _token_in(file: Path) -> str:
+    if file != Path("-"):
+        return durable.read_text(file)
+    # One byte more than is accepted, so that too much is refused and not cut off.
+    return sys.stdin.buffer.read(LARGEST_TOKEN + 1).decode("utf-8", "replace")
 
 
 def _told(minter: Minter) -> Minter:

@@ -108,7 +108,7 @@ def revoke(
     Examples:
       online revoke --cert foo.crt --key foo.key
       online revoke 59636004850364466675608080466579278406 --reasonCode superseded --reason 'moved to bar.local'
-      online revoke --token TOKEN 59636004850364466675608080466579278406
+      online revoke --token-file revoke.token 59636004850364466675608080466579278406
       online revoke --offline 59636004850364466675608080466579278406 --reasonCode keyCompromise
     """
     code = parse_reason(reason_code)

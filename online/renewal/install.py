@@ -124,7 +124,7 @@ def install_pair(
         further: as for ``install_certificate``.
 
     Raises:
-        RequestRejected: as ``check_output``, ``renew.version``, or ``renew.one-file`` when both paths are the same.
+        RequestRejected: as ``check_output``, ``renew.version``, or ``output.same-file`` when both paths are the same.
         StoreFailed: ``file.write-failed``.
     """
     check_pair_outputs(certificate, key, overwrite=overwrite)
@@ -156,12 +156,12 @@ def check_pair_outputs(certificate: Path, key: Path, *, overwrite: bool) -> None
     """Refuse the output paths of a pair before any work is done for it.
 
     Raises:
-        RequestRejected: as ``check_output``, or ``renew.one-file``.
+        RequestRejected: as ``check_output``, or ``output.same-file``.
     """
     for path in (certificate, key):
         check_output(path, overwrite=overwrite)
     if certificate.resolve() == key.resolve():
-        raise RequestRejected("renew.one-file", "certificate and key cannot go into the same file")
+        raise RequestRejected("output.same-file", "certificate and key cannot go into the same file")
 
 
 def finish(certificate: Path, key: Path) -> bool:

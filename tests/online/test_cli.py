@@ -117,6 +117,11 @@ def test_wrong_usage_is_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argum
         (["certificate", "x.local", "x.crt", "x.key", "--token", " "], "empty"),
         (["certificate", "x.local", "x.crt", "x.key", "--kty", "RSA", "--curve", "P-256"], "does not go with"),
         (["token", "x.local", "--offline"], "ca.json does not exist"),
+        (["certificate", "x.local", "x.crt", "x.key", "--not-after", "yesterday"], "neither a time nor a duration"),
+        (["certificate", "x.local", "x.crt", "x.key", "--not-after", "2001-01-01T00:00:00Z"], "is in the past"),
+        (["certificate", "x.local", "x.crt", "x.key", "--not-before", "1h", "--not-after", "-5m"], "[validity."),
+        (["sign", "x.csr", "x.crt", "--not-before", "tomorrow"], "neither a time nor a duration"),
+        (["certificate", "x.local", "x.crt", "x.crt"], "cannot go into the same file [output.same-file]"),
         (["token", "--revoke", "1x"], "serial"),
         (["token", "x.local", "--not-after", "soon"], "neither a time nor a duration"),
         (["revoke", "1", "--reasonCode", "7"], "not a reason"),
@@ -141,6 +146,27 @@ def test_each_refusal_is_one_line_with_1(
     assert lines[0].startswith("error: ")
     assert lines[0].endswith("]")
     assert len(lines) <= 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["certificate", "x.local", "x.crt", "x.key"], ["revoke"]], ids=["certificate", "revoke"]
+)
+@pytest.mark.parametrize(
+    ("text", "words"), [("t.t\n", "three parts"), ("\n", "empty"), ("\xff.t.t", "token"), ("t" * 70000, "token")]
+)
+def test_a_token_comes_from_stdin_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str, words: str
+) -> None:
+    """An argument can be read by every user of the machine, and a pipe by nobody else."""
+    monkeypatch.chdir(tmp_path)
+    given = text.encode("latin-1")
+    result = CliRunner().invoke(
+        cli, [*arguments, "--token-file", "-"], input=given, env={"COLDROOT_HOME": "home", "COLDROOT_DEBUG": "1"}
+    )
+    assert result.exit_code == 1, result.output
+    assert words in result.stderr.splitlines()[0]
+    assert len(result.stderr.splitlines()) <= 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_extra_is_one_line_with_2() -> None:
