@@ -42,8 +42,11 @@ class CrlBuilder:
         self._clock = clock
         self._issuer_digest = public_key_digest(hierarchy.issuer.public_key)
 
-    async def is_due(self) -> bool:
+    async def is_due(self, *, at_start: bool = False) -> bool:
         """Tell whether another list is wanted now.
+
+        Args:
+            at_start: the node begins; what was revoked since the last list is then reason enough, as in step-ca.
 
         Raises:
             StoreFailed: ``store.*``.
@@ -54,7 +57,8 @@ class CrlBuilder:
         renewal = min(newest.this_update + self._settings.renew_period, newest.next_update)
         if not newest.this_update <= self._clock.now() < renewal:
             return True
-        return self._settings.generate_on_revoke and await self._store.revocations() != newest.revocations
+        at_once = at_start or self._settings.generate_on_revoke
+        return at_once and await self._store.revocations() != newest.revocations
 
     async def build(self) -> PublishedCrl:
         """Build a list, sign it and publish it.

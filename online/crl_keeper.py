@@ -93,7 +93,7 @@ class Keeper:
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: woken.set())
         try:
-            await self._build_if_due()
+            await self._build_if_due(at_start=True)
             ready()
             while not stop.is_set():
                 with suppress(TimeoutError):
@@ -126,9 +126,9 @@ class Keeper:
                 self._stopped = True
                 self._log.event("no revocation list is made any more: start the node again when the cause is known")
 
-    async def _build_if_due(self) -> None:
+    async def _build_if_due(self, *, at_start: bool = False) -> None:
         for attempt in range(_MOST_ATTEMPTS):
-            if not await self._builder.is_due():
+            if not await self._builder.is_due(at_start=at_start):
                 return
             try:
                 crl = await self._builder.build()

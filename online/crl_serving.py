@@ -1,7 +1,8 @@
 """The revocation list in a worker: served from memory, the same bytes as every other worker's.
 
-Invariant: what is served was read from the store, and the store is asked with each request whether it is still the
-one in force; that costs microseconds.
+Invariants: what is served was read from the store, and the store is asked with each request whether it is still the
+one in force; that costs microseconds. While the store is away, nobody can revoke either: the last list is then served
+on until it ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from online.config import CrlSettings
 from online.store.crls import CrlStore, PublishedCrl
 from shared.clock import Clock
 from shared.crl import PEM_LABEL
-from shared.errors import ColdrootError, NotFound
+from shared.errors import ColdrootError, NotFound, StoreFailed
 
 _WAIT_SECONDS = 10.0
 _FIRST_LOOK_SECONDS = 0.01
@@ -91,13 +92,14 @@ class PublishedCrls:
 
         Raises:
             NotFound: ``crl.none`` when none was made yet.
-            StoreFailed: ``store.*``.
+            StoreFailed: ``store.*``, when no list that is still in force is at hand.
         """
         async with self._lock:
-            facts = await self._store.facts()
-            if self._served is None or facts is None or self._served.crl.number != facts.number:
-                newest = await self._store.newest()
-                self._served = None if newest is None else self._ready(newest)
+            try:
+                await self._refresh()
+            except StoreFailed:
+                if self._served is None or self.clock.now() >= self._served.crl.next_update:
+                    raise
             if self._served is None:
                 raise NotFound("crl.none", "no revocation list was made yet")
             return self._served
@@ -123,6 +125,12 @@ class PublishedCrls:
                 await self._await_list()
         except (ColdrootError, TimeoutError):
             return
+
+    async def _refresh(self) -> None:
+        facts = await self._store.facts()
+        if self._served is None or facts is None or self._served.crl.number != facts.number:
+            newest = await self._store.newest()
+            self._served = None if newest is None else self._ready(newest)
 
     async def _await_list(self) -> None:
         # Counted after the commit: a list that knows of so many knows of this one.

@@ -66,7 +66,7 @@ def _has_it(request: Request, tag: str, modified: datetime) -> bool:
         return False
     try:
         moment = parsedate_to_datetime(since)
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     # An HTTP date is in GMT; without a zone it is not one, and does not count.
     return moment.tzinfo is not None and moment.astimezone(UTC) >= modified

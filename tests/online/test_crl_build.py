@@ -115,10 +115,12 @@ async def test_a_revocation_is_a_reason_only_where_it_is_wanted(ca: Listing) -> 
     await ca.builder().build()
     await ca.revoke()
     assert not await ca.builder().is_due()
+    assert await ca.builder().is_due(at_start=True)
     eager = ca.builder(settings=ON_REVOKE)
     assert await eager.is_due()
     await eager.build()
     assert not await eager.is_due()
+    assert not await eager.is_due(at_start=True)
 
 
 async def test_a_revocation_from_before_the_clock_was_set_back(ca: Listing) -> None:
