@@ -56,6 +56,18 @@ class IntermediateMade:
     """The transcript's head digest."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """A request that may be signed, in the ceremony that may sign it."""
+
+    plan: Plan
+    journal: Journal
+    root: x509.Certificate
+    request: SigningRequest
+    signed: x509.Certificate | None
+    """What an earlier act signed for it and could not deliver."""
+
+
 def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path) -> IntermediateMade:
     """Conduct the intermediate act.
 
@@ -71,21 +83,11 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
         Fatal: when something that was just made does not hold.
     """
     people, directory = setting.people, setting.directory
-    # 1.
-    plan = directory.load_plan()
-    journal = open_journal(directory, setting.clock)
-    check_continues(
-        setting, journal, plan, command="ceremony intermediate sign", rehearsal="ceremony rehearse intermediate"
-    )
-    root = directory.load_root()
-    check_host(setting)
-    # 2. Refused before anything is recorded: a mistake in the request leaves no trace.
-    people.step(StepName.REQUEST_READ)
-    bundle, encoded = read_bundle(request_files, purpose=Purpose.INTERMEDIATE_REQUEST)
-    request = read_request(plan, bundle, encoded)
-    signed = _signed_before(setting, journal, request)
+    # 1., 2. Refused before anything is recorded: a mistake in the request leaves no trace.
+    examined = examine(setting, request_files)
+    plan, journal, root, request = examined.plan, examined.journal, examined.root, examined.request
+    signed = examined.signed
     _check_outputs(out)
-    _tell_request(setting, request)
     people.compare("request", request.bundle_digest)
     with later_act(setting, journal, plan, Act.INTERMEDIATE):
         journal.append(Kind.REQUEST_ACCEPTED, _request_facts(request))
@@ -101,9 +103,35 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
             journal.append(Kind.CERTIFICATE_DELIVERED, {"file": f"{request.planned.file}.crt"})
         journal.append(Kind.REPLY_WRITTEN, {"sha256": digest(reply).hex(), "frames": len(written) - 1})
         people.tell(f"{written[0]} and {len(written) - 1} QR codes")
+    people.step(StepName.TRANSCRIPT_CLOSED)
     return IntermediateMade(
         certificate=certificate, written=tuple(written), reply_digest=digest(reply), head=journal.head()
     )
+
+
+def examine(setting: Setting, request_files: Sequence[Path]) -> Examined:
+    """Read the request and hold it against ceremony and plan; nothing is written, nobody is asked (steps 1 and 2).
+
+    Raises:
+        RequestRejected: as ``sign_intermediate``.
+        PolicyDenied: ``host.not-fit``.
+    """
+    directory = setting.directory
+    # 1.
+    plan = directory.load_plan()
+    journal = open_journal(directory, setting.clock, watch=setting.watch)
+    check_continues(
+        setting, journal, plan, command="ceremony intermediate sign", rehearsal="ceremony rehearse intermediate"
+    )
+    root = directory.load_root()
+    check_host(setting)
+    # 2.
+    setting.people.step(StepName.REQUEST_READ)
+    bundle, encoded = read_bundle(request_files, purpose=Purpose.INTERMEDIATE_REQUEST)
+    request = read_request(plan, bundle, encoded)
+    signed = _signed_before(setting, journal, request)
+    _tell_request(setting, request)
+    return Examined(plan=plan, journal=journal, root=root, request=request, signed=signed)
 
 
 def _unlock_and_sign(
@@ -136,10 +164,19 @@ def _check_outputs(out: Path) -> None:
     """Insist that the answer can be written before anybody unlocks anything for it."""
     # 2.
     durable.make_directory(out)
+    refuse_taken(out)
+    durable.probe_directory(out)
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuse a directory in which an answer lies already.
+
+    Raises:
+        RequestRejected: ``file.exists``.
+    """
     taken = sorted(out.glob(f"{REPLY_STEM}[-.]*"))
     if taken:
         raise RequestRejected("file.exists", f"{taken[0]} already exists", hint="choose another directory with --out")
-    durable.probe_directory(out)
 
 
 def _tell_request(setting: Setting, request: SigningRequest) -> None:

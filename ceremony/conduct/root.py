@@ -32,10 +32,11 @@ from ceremony import hsm, shares
 from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import Journal, act, create_journal
 from ceremony.conduct.setting import Setting, check_host
-from ceremony.plan import Plan
+from ceremony.host import HostFinding
+from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.records import Act, Kind, Mode, certificate_facts, key_facts
 from ceremony.root import prepare_root
-from ceremony.script import StepName
+from ceremony.script import StepName, build_script
 from ceremony.second_opinion import openssl_verifies
 from ceremony.secret import SOURCE_BYTES, mix_secret
 from ceremony.shares import ShareSet
@@ -85,18 +86,13 @@ def create_root(
         raise Fatal("ceremony.shares-kept", "the words of shares are kept in a rehearsal only")
     people, directory = setting.people, setting.directory
     # 1. Nothing is written before everything that can be refused was.
-    directory.refuse_if_used()
-    check_sheets(plan, plan.shares)
-    for path in outputs:
-        _check_place(path)
-    findings = check_host(setting)
-    hsm.check_blank(setting.hsm)
+    findings = check_root(setting, plan, outputs)
     # 2.
     people.step(StepName.TRANSCRIPT_OPENED)
     durable.make_directory(directory.path, private=True)
     if not directory.plan.exists() or durable.read_file(directory.plan) != plan_bytes:
         durable.write_new(directory.plan, plan_bytes)
-    journal = create_journal(directory, setting.mode, plan, setting.clock)
+    journal = create_journal(directory, setting.mode, plan, setting.clock, watch=setting.watch)
     people.tell(f"plan: {plan.title}, sha256 {plan.digest.hex()}")
     with _remains_named(setting), act(journal, Act.ROOT):
         journal.append(Kind.HOST_CHECKED, {"findings": [finding.to_json() for finding in findings]})
@@ -111,6 +107,25 @@ def create_root(
     people.step(StepName.TRANSCRIPT_CLOSED)
     people.tell("Witnesses copy the head's words by hand: they, not this machine, guard the record.")
     return RootMade(certificate=certificate, head=journal.head())
+
+
+def check_root(setting: Setting, plan: Plan, outputs: Sequence[Path]) -> tuple[HostFinding, ...]:
+    """Refuse whatever can be refused before the root act begins; return what was found of the host.
+
+    Raises:
+        RequestRejected: ``script.*``, ``ceremony.exists``, ``paper.*``, ``file.exists``, ``hsm.*``.
+        PolicyDenied: ``host.not-fit``.
+        NotFound: ``hsm.module-missing``.
+        PeerFailed: ``hsm.*``.
+    """
+    build_script(plan).section(PlannedAct(kind=ActKind.ROOT))
+    setting.directory.refuse_if_used()
+    check_sheets(plan, plan.shares)
+    for path in outputs:
+        _check_place(path)
+    findings = check_host(setting)
+    hsm.check_blank(setting.hsm)
+    return findings
 
 
 def _check_place(path: Path) -> None:
