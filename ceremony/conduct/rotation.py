@@ -16,6 +16,7 @@ the new ones do, and in 6 both together find out; running the act again finishes
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,11 +101,11 @@ def take_back(setting: Setting) -> Rotated:
         PolicyDenied: ``host.not-fit``.
         PeerFailed: ``hsm.*``.
     """
-    act = _Rotation(setting, None, None)
-    act.check(())
-    replacing = act.journal.shares().replacing
+    replacing = open_journal(setting.directory, setting.clock).shares().replacing
     if replacing is None:
         raise RequestRejected("ceremony.nothing-to-take-back", "no rotation was interrupted while PINs were replaced")
+    act = _Rotation(setting, None, None)
+    act.check(())
     with later_act(setting, act.journal, act.plan, Act.ROTATE, name=act.rotation.name):
         act.take_back(replacing)
     setting.people.step(StepName.TRANSCRIPT_CLOSED)
@@ -120,7 +121,7 @@ class _Rotation:
         self._setting = setting
         self._keep = keep
         self.plan = setting.directory.load_plan()
-        self.journal = open_journal(setting.directory, setting.clock)
+        self.journal = open_journal(setting.directory, setting.clock, watch=setting.watch)
         check_continues(setting, self.journal, self.plan, command=_COMMAND, rehearsal=_REHEARSAL)
         self.rotation = _choose(self.plan, self.journal.shares(), name)
         self._root = setting.directory.load_root()
@@ -159,7 +160,7 @@ class _Rotation:
         if self._keep is not None:
             self._keep(dealt)
         # 4.
-        directory = self._setting.directory.sheets / f"{self.rotation.name}-{dealt.set_id[:8]}"
+        directory = self._free_directory()
         hand_out(
             self._setting,
             self.journal,
@@ -221,6 +222,12 @@ class _Rotation:
         for dealt in self.journal.shares().superseded():
             self.journal.append(Kind.SHARES_RETIRED, {"set_id": dealt.set_id, "reason": Retirement.REPLACED.value})
             self._setting.people.tell(f"the set {dealt.set_id} is dead: its sheets unlock nothing any more")
+
+    def _free_directory(self) -> Path:
+        # An earlier attempt's papers stay where they are, and are recorded under their own place.
+        sheets, name = self._setting.directory.sheets, self.rotation.name
+        places = (sheets / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+        return next(place for place in places if not place.exists())
 
     def _recombine(self, commitments: ShareCommitments) -> CeremonySecret:
         # 5. Checked against the commitment of the new secret; no PIN was tried yet.

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from fakes.certificates import make_intermediate, make_root
+from fakes.forgery import rewrite
 from fakes.rehearsal import Rehearsal, full_rehearsal, no_hardening
 from fakes.softhsm import needs_softhsm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ceremony.second_opinion import openssl_verifies
-from ceremony.transcript import _dump, verify_chain
+from ceremony.transcript import verify_chain
 from ceremony.verify import Claim, verify
 from shared import keys
 from shared.errors import ColdrootError, Fatal
@@ -97,21 +98,6 @@ def test_every_single_byte_counts(finished: Rehearsal, scratch: Path, data: st.D
         (scratch / name).write_bytes(content)
 
 
-def _rewrite(directory: Path, change: Callable[[list[dict[str, object]]], None]) -> None:
-    """Forge: change the records and compute every hash anew, as the owner of the machine could."""
-    import hashlib  # noqa: PLC0415 (only here)
-
-    path = directory / "transcript.jsonl"
-    records = [json.loads(line) for line in path.read_bytes().splitlines()]
-    change(records)
-    lines: list[bytes] = []
-    for number, record in enumerate(records):
-        record["seq"] = number
-        record["prev"] = hashlib.sha256(lines[-1]).hexdigest() if lines else "0" * 64
-        lines.append(_dump(record))
-    path.write_bytes(b"".join(lines))
-
-
 def _of(records: list[dict[str, object]], kind: str) -> dict[str, object]:
     body = next(record["body"] for record in records if record["kind"] == kind)
     assert isinstance(body, dict)
@@ -167,9 +153,9 @@ def test_a_consistent_forgery_still_lies(
 ) -> None:
     """Whoever recomputes the whole chain must still not get a false story past the checks."""
     copy = finished.copy(tmp_path / "copy").directory
-    _rewrite(copy, lambda _: None)
+    rewrite(copy, lambda _: None)
     assert _claims(copy)
-    _rewrite(copy, change)
+    rewrite(copy, change)
     with pytest.raises(ColdrootError) as refused:
         _claims(copy)
     assert refused.value.code.startswith(code)
