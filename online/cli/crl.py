@@ -32,7 +32,14 @@ _SHOWN = 20
     "--output-file", type=FILE, help="Also write the list to this file: in PEM when its name ends so, or DER."
 )
 @click.option("--all", "everything", is_flag=True, help=f"Show every entry, not the first {_SHOWN} only.")
-@click.option("--format", "form", type=click.Choice(["text", "json", "pem"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "pem"]),
+    default="text",
+    show_default=True,
+    help="What to print: the facts, for people or programs, or the list itself.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @force_option("Replace the output file.")
 @where_options
