@@ -54,6 +54,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 # Spellings for hands that are used to step; not listed in the help.
 _HIDDEN: dict[str, tuple[str, str, str]] = {
     "crypto": ("crypto", "crypto", "The same as online change-pass and online jwt."),
+    "path": ("trust", "path", "Print the home directory."),
 }
 
 

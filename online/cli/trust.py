@@ -147,6 +147,18 @@ def version(*, where: Where, as_json: bool) -> None:
         terminal.result(found)
 
 
+@click.command(hidden=True)
+@home_option
+def path(*, home: Home) -> None:
+    """Print the home directory, for scripts that are written for step: $(online path)/config/ca.json.
+
+    \b
+    Example:
+      online path
+    """
+    terminal.result(str(home.path))
+
+
 def _hand_over(found: Sequence[x509.Certificate], file: Path | None, *, as_json: bool, force: bool) -> None:
     if file is not None:
         install_certificate(file, found, overwrite=force)
