@@ -43,5 +43,8 @@ def _orderly(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-for _command in (plan, script, host, root, intermediate, rehearse, share, exception, compare_command, transcript, verify):
+_BEFORE = (plan, script, host)
+_ON_THE_DAY = (root, intermediate, rehearse, share, exception)
+_AFTERWARDS = (compare_command, transcript, verify)
+for _command in (*_BEFORE, *_ON_THE_DAY, *_AFTERWARDS):
     cli.add_command(_command)

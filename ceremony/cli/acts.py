@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ceremony.cli.dry_runs import dry_run_option, show_dry_run
 from ceremony.cli.options import (
     at_terminal,
     dir_option,
@@ -15,17 +16,20 @@ from ceremony.cli.options import (
     out_option,
     plan_option,
     print_option,
+    rehearsed_option,
     scan_option,
     setting,
     show_head,
     words_option,
 )
 from ceremony.cli.shares import rehearse_rotate
+from ceremony.conduct.dry_run import dry_run_intermediate, dry_run_root
 from ceremony.conduct.intermediate import sign_intermediate
 from ceremony.conduct.root import create_root, words_keeper
+from ceremony.conduct.setting import Setting
 from ceremony.plan import load_plan
 from ceremony.records import Mode
-from ceremony.terminal import People, Rehearsing
+from ceremony.terminal import Rehearsing
 from shared import durable, terminal
 from shared.command import Group
 from shared.crossing.words import digest_words
@@ -45,7 +49,11 @@ def root() -> None:
 @hsm_option
 @dir_option
 @print_option
-def root_create(plan_file: Path, hsm_file: Path, directory: Path, print_with: str | None) -> None:
+@rehearsed_option
+@dry_run_option
+def root_create(
+    plan_file: Path, hsm_file: Path, directory: Path, *, print_with: str | None, rehearsed: Path | None, dry_run: bool
+) -> None:
     """Create a root in a real ceremony.
 
     The host must be fit (see `ceremony host check`). The custodians must be present: one after the
@@ -58,14 +66,9 @@ def root_create(plan_file: Path, hsm_file: Path, directory: Path, print_with: st
                                            [softhsm]
                                            directory = "tokens"
     """
-    _create_root(
-        plan_file,
-        hsm_file,
-        directory,
-        mode=Mode.REAL,
-        people=at_terminal(print_with=print_with),
-        words_file=None,
-    )
+    people = at_terminal(print_with=print_with)
+    here = setting(directory, hsm_file, Mode.REAL, people, rehearsed=rehearsed)
+    _create_root(here, plan_file, dry_run=dry_run)
 
 
 @click.group(cls=Group)
@@ -78,9 +81,18 @@ def intermediate() -> None:
 @hsm_option
 @out_option
 @scan_option
+@rehearsed_option
+@dry_run_option
 @click.argument("request", nargs=-1, required=True, type=_PATH)
 def intermediate_sign(
-    directory: Path, hsm_file: Path, out: Path, scans: tuple[Path, ...], request: tuple[Path, ...]
+    directory: Path,
+    hsm_file: Path,
+    out: Path,
+    *,
+    scans: tuple[Path, ...],
+    rehearsed: Path | None,
+    dry_run: bool,
+    request: tuple[Path, ...],
 ) -> None:
     """Sign an intermediate in a real ceremony.
 
@@ -91,7 +103,8 @@ def intermediate_sign(
     Example:
       ceremony intermediate sign --dir root-2026 --hsm hsm.toml --out usb/ usb/request.bundle
     """
-    _sign_intermediate(directory, hsm_file, out, request, mode=Mode.REAL, people=at_terminal(scans=scans))
+    here = setting(directory, hsm_file, Mode.REAL, at_terminal(scans=scans), rehearsed=rehearsed)
+    _sign_intermediate(here, out, request, dry_run=dry_run)
 
 
 @click.group(cls=Group)
@@ -108,7 +121,8 @@ def rehearse() -> None:
 @hsm_option
 @dir_option
 @words_option
-def rehearse_root(plan_file: Path, hsm_file: Path, directory: Path, words_file: Path) -> None:
+@dry_run_option
+def rehearse_root(plan_file: Path, hsm_file: Path, directory: Path, *, words_file: Path, dry_run: bool) -> None:
     """Rehearse the creation of a root.
 
     \b
@@ -117,8 +131,8 @@ def rehearse_root(plan_file: Path, hsm_file: Path, directory: Path, words_file: 
     """
     if os.path.lexists(words_file):
         raise RequestRejected("file.exists", f"{words_file} already exists", hint="give a new file for the words")
-    people = Rehearsing(words_file)
-    _create_root(plan_file, hsm_file, directory, mode=Mode.REHEARSAL, people=people, words_file=words_file)
+    here = setting(directory, hsm_file, Mode.REHEARSAL, Rehearsing(words_file))
+    _create_root(here, plan_file, words_file=words_file, dry_run=dry_run)
 
 
 rehearse.add_command(rehearse_rotate)
@@ -129,9 +143,10 @@ rehearse.add_command(rehearse_rotate)
 @hsm_option
 @words_option
 @out_option
+@dry_run_option
 @click.argument("request", nargs=-1, required=True, type=_PATH)
 def rehearse_intermediate(
-    directory: Path, hsm_file: Path, words_file: Path, out: Path, request: tuple[Path, ...]
+    directory: Path, hsm_file: Path, words_file: Path, out: Path, *, dry_run: bool, request: tuple[Path, ...]
 ) -> None:
     """Rehearse the signing of an intermediate. REQUEST is a bundle file, or the images of its QR codes.
 
@@ -140,29 +155,28 @@ def rehearse_intermediate(
       ceremony rehearse intermediate --dir practice --hsm hsm.toml --words-file practice-words.txt \\
         --out crossing crossing/request-*.png
     """
-    people = Rehearsing(words_file)
-    _sign_intermediate(directory, hsm_file, out, request, mode=Mode.REHEARSAL, people=people)
+    here = setting(directory, hsm_file, Mode.REHEARSAL, Rehearsing(words_file))
+    _sign_intermediate(here, out, request, dry_run=dry_run)
 
 
-def _create_root(
-    plan_file: Path, hsm_file: Path, directory: Path, *, mode: Mode, people: People, words_file: Path | None
-) -> None:
+def _create_root(here: Setting, plan_file: Path, *, words_file: Path | None = None, dry_run: bool) -> None:
     plan_bytes = durable.read_file(plan_file)
-    made = create_root(
-        setting(directory, hsm_file, mode, people),
-        load_plan(plan_bytes),
-        plan_bytes,
-        keep_shares=words_keeper(words_file) if words_file is not None else None,
-        outputs=[words_file] if words_file is not None else [],
-    )
+    plan = load_plan(plan_bytes)
+    outputs = [words_file] if words_file is not None else []
+    if dry_run:
+        show_dry_run(dry_run_root(here, plan, outputs=outputs))
+        return
+    keep = words_keeper(words_file) if words_file is not None else None
+    made = create_root(here, plan, plan_bytes, keep_shares=keep, outputs=outputs)
     show_head(made.head)
     terminal.result(fingerprint(made.certificate))
 
 
-def _sign_intermediate(
-    directory: Path, hsm_file: Path, out: Path, request: Sequence[Path], *, mode: Mode, people: People
-) -> None:
-    made = sign_intermediate(setting(directory, hsm_file, mode, people), request, out)
+def _sign_intermediate(here: Setting, out: Path, request: Sequence[Path], *, dry_run: bool) -> None:
+    if dry_run:
+        show_dry_run(dry_run_intermediate(here, request, out))
+        return
+    made = sign_intermediate(here, request, out)
     terminal.say("digest words of the reply, to compare where it is imported:")
     terminal.say(f"  {' '.join(digest_words(made.reply_digest))}")
     show_head(made.head)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ceremony.cli.deviations import watch_of
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.conduct.setting import Setting
 from ceremony.hsm import load_hsm_settings
@@ -72,7 +73,16 @@ def print_option(command: _Command) -> _Command:
     )(command)
 
 
-def setting(directory: Path, hsm_file: Path, mode: Mode, people: People) -> Setting:
+def rehearsed_option(command: _Command) -> _Command:
+    """Add ``--rehearsed``, for real acts."""
+    return click.option(
+        "--rehearsed", type=_PATH, help="A rehearsal's directory: stop where this run is not what was practised there."
+    )(command)
+
+
+def setting(
+    directory: Path, hsm_file: Path, mode: Mode, people: People, *, rehearsed: Path | None = None
+) -> Setting:
     """Put together what an act takes place with."""
     return Setting(
         directory=CeremonyDirectory(path=directory),
@@ -81,6 +91,7 @@ def setting(directory: Path, hsm_file: Path, mode: Mode, people: People) -> Sett
         clock=SystemClock(),
         rng=os.urandom,
         mode=mode,
+        watch=watch_of(rehearsed),
     )
 
 

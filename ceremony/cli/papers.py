@@ -13,6 +13,7 @@ from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.paper import check_papers
 from ceremony.plan import EXAMPLE, Plan, load_plan
 from ceremony.records import Mode
+from ceremony.script import build_script
 from ceremony.transcript import LIMIT_BYTES, verify_chain
 from shared import durable, terminal
 from shared.clock import SystemClock, rfc3339
@@ -47,6 +48,7 @@ def plan_check(file: Path, as_json: bool) -> None:
       ceremony plan check plan.toml
     """
     found = load_plan(durable.read_file(file))
+    build_script(found)
     check_papers(
         title=found.title,
         root_name=common_name_of(found.root.subject),
