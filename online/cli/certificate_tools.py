@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from online.renewal.threshold import DEFAULT, parse_threshold
 from online.trust_anchors import load_roots
 from shared import durable, keys, terminal
 from shared.clock import rfc3339
-from shared.command import report
-from shared.errors import ColdrootError, Fatal
+from shared.command import reported
+from shared.errors import ColdrootError
 from shared.keystore import open_key
 from shared.names import format_name
 from shared.pem import load_certificates
@@ -64,6 +63,10 @@ class _WrongUsage(click.UsageError):
     exit_code = _FAILED
 
 
+def _status(error: ColdrootError) -> int:
+    return _MISSING if error.code == "file.missing" else _FAILED
+
+
 class _StatusOfItsOwn(click.Command):
     """A command whose exit status is its answer: whatever goes wrong must not look like one."""
 
@@ -77,17 +80,10 @@ class _StatusOfItsOwn(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run; a file that is missing exits with 2, everything else that fails with 255."""
         try:
-            return super().invoke(ctx)
-        except (click.exceptions.Exit, click.Abort):
-            raise
-        except ColdrootError as error:
-            report(error)
-            ctx.exit(_MISSING if error.code == "file.missing" else _FAILED)
-        except Exception as error:
-            if os.environ.get("COLDROOT_DEBUG"):
-                raise
-            report(Fatal("internal.unexpected", f"an unexpected {type(error).__name__} stopped the command"))
-            ctx.exit(_FAILED)
+            with reported(ctx, _status):
+                return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _WrongUsage(error.format_message(), error.ctx) from None
 
 
 @click.command("needs-renewal", cls=_StatusOfItsOwn)

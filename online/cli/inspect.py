@@ -9,9 +9,7 @@ import click
 from online import inspect as describing
 from online.cli.certificate_source import CertificateSource, source_options
 from online.cli.options import json_option
-from online.peer_chain import parse_tls_address
 from shared import keys, terminal
-from shared.errors import RequestRejected
 from shared.pem import certificate_pem
 
 
@@ -60,7 +58,7 @@ def inspect(*, source: CertificateSource, crt: str, short: bool, bundle: bool, f
 
 @click.command()
 @click.argument("crt", metavar="CRT")
-@click.option("--bundle", is_flag=True, help="Print one line for every certificate.")
+@click.option("--bundle", is_flag=True, help="Print one line for every certificate of CRT, not only for the first.")
 @json_option
 @source_options
 def fingerprint(*, source: CertificateSource, crt: str, bundle: bool, as_json: bool) -> None:
@@ -75,11 +73,6 @@ def fingerprint(*, source: CertificateSource, crt: str, bundle: bool, as_json: b
       online fingerprint https://foo.local --bundle
     """
     found = source.chain(crt, now=datetime.now(UTC))
-    # Of a server it is clear which certificate is meant; a file with several may be mistaken for another.
-    if len(found) > 1 and not bundle and parse_tls_address(crt) is None:
-        raise RequestRejected(
-            "fingerprint.several", f"{crt} holds {len(found)} certificates", hint="give --bundle to print each"
-        )
     prints = [keys.fingerprint(each) for each in (found if bundle else found[:1])]
     if as_json:
         terminal.result_json({"fingerprints": prints} if bundle else {"fingerprint": prints[0]})

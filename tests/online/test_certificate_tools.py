@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
@@ -225,17 +226,32 @@ def test_needs_renewal_never_takes_a_failure_for_an_answer(
     assert result.stderr
 
 
-def test_needs_renewal_survives_our_own_bugs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception nobody thought of must be 255 as well."""
+def test_the_fingerprint_of_a_chain_is_that_of_its_leaf(place: Place) -> None:
+    """What online certificate writes has the intermediate, too; as with step, the first certificate is meant."""
+    leaf, intermediate = load_certificates(Path(place.path("foo.crt")).read_bytes())
+    assert place.run("fingerprint", place.path("foo.crt")).stdout.split() == [fingerprint(leaf)]
+    both = place.run("fingerprint", place.path("foo.crt"), "--bundle").stdout.split()
+    assert both == [fingerprint(leaf), fingerprint(intermediate)]
+    shown = place.run("fingerprint", place.path("foo.crt"), "--json").stdout
+    assert json.loads(shown) == {"fingerprint": fingerprint(leaf)}
+
+
+@pytest.mark.parametrize(
+    ("bug", "status"), [(ZeroDivisionError(), 255), (click.UsageError("no"), 255), (KeyboardInterrupt(), 130)]
+)
+def test_needs_renewal_survives_our_own_bugs(
+    place: Place, monkeypatch: pytest.MonkeyPatch, bug: BaseException, status: int
+) -> None:
+    """An exception nobody thought of must be 255 as well, and nobody who presses Ctrl-C says "no need"."""
 
     def explode(*_: object) -> bool:
-        raise ZeroDivisionError
+        raise bug
 
     monkeypatch.delenv("COLDROOT_DEBUG", raising=False)
     monkeypatch.setattr(Threshold, "reached", explode)
     result = place.run("needs-renewal", place.path("foo.crt"))
-    assert result.exit_code == 255
-    assert "ZeroDivisionError" in result.stderr
+    assert result.exit_code == status
+    assert ("ZeroDivisionError" in result.stderr) is isinstance(bug, ZeroDivisionError)
 
 
 def test_needs_renewal_of_a_whole_bundle(place: Place) -> None:

@@ -133,7 +133,7 @@ def test_a_certificate_for_another_key_is_not_handed_on(ca: FakeCa) -> None:
     trust = Trust(url=parse_ca_url(ca.url), roots=(ca.root,))
     csr = make_csr(KEY, "a.local", ["a.local"])
     now = datetime.now(UTC)
-    assert certify(trust, csr, "t", not_before="", not_after="", now=now)[1] == ca.intermediate
+    assert certify(trust, csr, _token(sub="a.local"), not_before="", not_after="", now=now)[1] == ca.intermediate
     ca.tamper = lambda _: ca.leaf(keys.generate(KeyKind.EC_P256).public_key(), "a.local")
     with pytest.raises(PeerFailed, match="another key"):
-        certify(trust, csr, "t", not_before="", not_after="", now=now)
+        certify(trust, csr, _token(sub="a.local"), not_before="", not_after="", now=now)

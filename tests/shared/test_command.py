@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from shared.command import Group
+from shared.command import Group, reported
 from shared.errors import ColdrootError, Fatal, RequestRejected
 
 
@@ -24,9 +24,15 @@ def inner() -> None:
     """A group inside."""
 
 
-@inner.command()
-@click.argument("what")
-def fail(what: str) -> None:
+class _Answering(click.Command):
+    """A command that answers by its exit status."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        with reported(ctx, lambda error: 2 if error.code == "a.b" else 255):
+            return super().invoke(ctx)
+
+
+def _fail(what: str) -> None:
     """Fail as asked."""
     if what == "ours":
         raise RequestRejected("a.b", "it went wrong", hint="do it right")
@@ -39,6 +45,20 @@ def fail(what: str) -> None:
     click.echo("done")
 
 
+@inner.command()
+@click.argument("what")
+def fail(what: str) -> None:
+    """Fail as asked."""
+    _fail(what)
+
+
+@inner.command(cls=_Answering)
+@click.argument("what")
+def answer(what: str) -> None:
+    """Fail as asked, with other statuses."""
+    _fail(what)
+
+
 def _run(*arguments: str) -> tuple[int, str, str]:
     done = CliRunner().invoke(tool, ["inner", "fail", *arguments])
     return done.exit_code, done.stdout, done.stderr
@@ -47,6 +67,14 @@ def _run(*arguments: str) -> tuple[int, str, str]:
 def test_our_errors() -> None:
     """A person at three in the morning needs the line and the hint; a script needs the status."""
     assert _run("ours") == (1, "", "error: it went wrong [a.b]\nhint: do it right\n")
+
+
+@pytest.mark.parametrize(("what", "status"), [("ours", 2), ("foreign", 255), ("interrupt", 130), ("fine", 0)])
+def test_a_command_may_choose_the_status(what: str, status: int) -> None:
+    """Where 1 is an answer, no failure may look like it; line and hint are as everywhere."""
+    done = CliRunner().invoke(tool, ["inner", "answer", what])
+    assert done.exit_code == status
+    assert done.stderr == _run(what)[2]
 
 
 def test_foreign_errors_show_their_kind_only() -> None:
@@ -77,17 +105,20 @@ def test_the_family_itself_is_never_raised() -> None:
     assert str(Fatal("a", "b")) == "b"
 
 
-def test_closed_pipe() -> None:
-    """``ceremony … | head`` must not end in a traceback."""
+@pytest.mark.parametrize(("kind", "status"), [("", 1), ("cls=Answering", 255)])
+def test_closed_pipe(kind: str, status: int) -> None:
+    """``ceremony … | head`` must not end in a traceback, and its status must not look like an answer."""
     program = (
-        "import click, sys\nfrom shared.command import Group\n"
+        "import click\nfrom shared.command import Group, reported\n"
+        "class Answering(click.Command):\n"
+        "    def invoke(self, ctx):\n"
+        "        with reported(ctx, lambda error: 255):\n            return super().invoke(ctx)\n"
         "@click.group(cls=Group)\ndef tool(): ...\n"
-        "@tool.command()\ndef much():\n    [click.echo('x' * 1000) for _ in range(1000)]\n"
+        f"@tool.command({kind})\ndef much():\n    [click.echo('x' * 1000) for _ in range(1000)]\n"
         "tool()"
     )
     done = subprocess.run(
-        ["sh", "-c", f'{sys.executable} -c "$0" much | head -c 1', program],
+        ["sh", "-c", f'{{ {sys.executable} -c "$0" much; echo $? >&2; }} | head -c 1', program],
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
-    assert done.stdout == "x"
-    assert "Traceback" not in done.stderr
+    assert (done.stdout, done.stderr) == ("x", f"{status}\n")
