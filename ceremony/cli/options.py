@@ -80,9 +80,7 @@ def rehearsed_option(command: _Command) -> _Command:
     )(command)
 
 
-def setting(
-    directory: Path, hsm_file: Path, mode: Mode, people: People, *, rehearsed: Path | None = None
-) -> Setting:
+def setting(directory: Path, hsm_file: Path, mode: Mode, people: People, *, rehearsed: Path | None = None) -> Setting:
     """Put together what an act takes place with."""
     return Setting(
         directory=CeremonyDirectory(path=directory),
