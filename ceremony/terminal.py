@@ -19,7 +19,7 @@ import click
 
 from ceremony.keyboard import unseen_keys
 from ceremony.printing import Printer
-from ceremony.script import StepName
+from ceremony.script import Step, StepName
 from ceremony.share_entry import HELP, Complete, Scan, WordEntry
 from ceremony.share_scan import scan_share
 from ceremony.shares import EnteredShare, Progress, Share, ShareCommitments, parse_share, read_words_file
@@ -39,8 +39,16 @@ Keyboard = Callable[[], AbstractContextManager[Iterator[str]]]
 class People(Protocol):
     """What an act needs of the people in the room."""
 
-    def step(self, title: str) -> None:
-        """Announce the next step, by its name."""
+    def guide(self, steps: Sequence[tuple[str, Step]]) -> None:
+        """Learn which steps come now, with their numbers on the printed script."""
+        ...
+
+    def step(self, name: StepName) -> None:
+        """Announce the next step.
+
+        Raises:
+            PolicyDenied: ``people.stopped``.
+        """
         ...
 
     def tell(self, text: str) -> None:
@@ -94,18 +102,23 @@ class People(Protocol):
 
 
 class _Narrator:
-    """Numbered steps with the time that the last one took."""
+    """Tells each step by the number and the name that the printed script has for it: people find it there."""
 
     def __init__(self) -> None:
-        self._number = 0
-        self._begun = time.monotonic()
+        self._guide: dict[StepName, tuple[str, Step]] = {}
 
-    def step(self, title: str) -> None:
-        """Announce the next step."""
-        # The name of a step is also on the printed script: people find there where the program is.
-        self._number += 1
-        heading = f"[{title}] {title.heading}" if isinstance(title, StepName) else f"[{self._number}] {title}"
-        terminal.say(terminal.paint(heading, "cyan", bold=True))
+    def guide(self, steps: Sequence[tuple[str, Step]]) -> None:
+        """Learn which steps come now."""
+        self._guide = {step.name: (number, step) for number, step in steps}
+
+    def step(self, name: StepName) -> None:
+        """Announce the next step: who acts, and what is read aloud."""
+        number, step = self._guide.get(name, ("", None))
+        terminal.say(terminal.paint(f"{number} [{name}] {name.heading}".lstrip(), "cyan", bold=True))
+        if step is not None:
+            self.tell(f"who: {step.who}")
+            if step.says:
+                self.tell(f"read aloud: “{step.says}”")
 
     def tell(self, text: str) -> None:
         """Tell one fact of the present step."""
@@ -133,7 +146,12 @@ class AtTerminal(_Narrator):
     """Real people, one terminal."""
 
     def __init__(
-        self, *, scans: Sequence[Path] = (), printer: Printer | None = None, keyboard: Keyboard = unseen_keys
+        self,
+        *,
+        scans: Sequence[Path] = (),
+        printer: Printer | None = None,
+        keyboard: Keyboard = unseen_keys,
+        guided: bool = False,
     ) -> None:
         """Begin.
 
@@ -141,11 +159,32 @@ class AtTerminal(_Narrator):
             scans: images of sheets' QR codes, used for a quorum before anybody is asked to type.
             printer: prints the sheets; without one, people are told which file to print.
             keyboard: where the words are typed.
+            guided: wait between steps until the boxes on the paper are ticked.
         """
         super().__init__()
+        self._guided = guided
+        self._ticked: str | None = None
         self._scans = list(scans)
         self._printer = printer
         self._keyboard = keyboard
+
+    def step(self, name: StepName) -> None:
+        """Announce the next step, once the one before is done on the paper too.
+
+        Before something that lasts begins, people are asked whether they want it: up to there, to stop is free.
+        """
+        if self._guided and self._ticked is not None:
+            self._go_on(f"Step {self._ticked}: every box is ticked, or an exception sheet is filled in")
+        super().step(name)
+        number, step = self._guide.get(name, ("", None))
+        self._ticked = number or None
+        if self._guided and step is not None and step.commits:
+            self._go_on("From here on, to stop is not free: everybody agrees to go on")
+
+    def _go_on(self, what: str) -> None:
+        while (answer := terminal.ask_line(f"    {what}. [yes/stop]").strip().lower()) != "yes":
+            if answer == "stop":
+                raise PolicyDenied("people.stopped", "the people stopped the act", hint="record why: ceremony exception")
 
     def compare(self, what: str, digest: bytes) -> None:
         """Have words typed that only the other side's paper shows; Enter alone confirms nothing."""

@@ -99,7 +99,7 @@ def at_terminal(*, scans: Sequence[Path] = (), print_with: str | None = None) ->
     Raises:
         RequestRejected: ``printer.command``.
     """
-    return AtTerminal(scans=scans, printer=printer(print_with) if print_with is not None else None)
+    return AtTerminal(scans=scans, printer=printer(print_with) if print_with is not None else None, guided=True)
 
 
 def show_head(head: bytes) -> None:

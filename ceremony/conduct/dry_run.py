@@ -20,7 +20,7 @@ from ceremony.hsm import HsmSettings
 from ceremony.intermediate import prepare_intermediate
 from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.records import Mode
-from ceremony.script import Step, build_script
+from ceremony.script import Step, numbered
 from shared import durable
 from shared.serials import random_serial
 
@@ -43,18 +43,6 @@ class DryRun:
     """What would change in the HSM, in words."""
 
 
-def steps_of(plan: Plan, act: PlannedAct) -> tuple[tuple[str, Step], ...]:
-    """Return the steps of an act with their numbers on the printed script.
-
-    Raises:
-        RequestRejected: ``script.impossible`` or ``script.unplanned-act``.
-    """
-    script = build_script(plan)
-    section = script.section(act)
-    place = script.sections.index(section) + 1
-    return tuple((f"{place}.{number}", step) for number, step in enumerate(section.steps, start=1))
-
-
 def dry_run_root(setting: Setting, plan: Plan, *, outputs: Sequence[Path] = ()) -> DryRun:
     """Check the root act.
 
@@ -67,7 +55,7 @@ def dry_run_root(setting: Setting, plan: Plan, *, outputs: Sequence[Path] = ()) 
         RequestRejected, PolicyDenied, NotFound, PeerFailed: what the act would refuse before it begins.
     """
     act, directory = PlannedAct(kind=ActKind.ROOT), setting.directory
-    steps = steps_of(plan, act)
+    steps = numbered(plan, act)
     with untouched(setting.hsm):
         check_root(setting, plan, outputs)
     papers = [
@@ -103,7 +91,7 @@ def dry_run_intermediate(setting: Setting, request_files: Sequence[Path], out: P
     refuse_taken(out)
     plan, request = examined.plan, examined.request
     act = PlannedAct(kind=ActKind.INTERMEDIATE, name=request.planned.file)
-    steps = steps_of(plan, act)
+    steps = numbered(plan, act)
     # Serial and date are of no consequence here: what the plan does not fix is drawn on the day.
     now = setting.clock.now()
     prepare_intermediate(request, root=examined.root, serial=random_serial(setting.rng), now=now)

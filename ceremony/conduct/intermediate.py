@@ -26,9 +26,9 @@ from ceremony.conduct.directory import Journal, open_journal
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import unlock
 from ceremony.intermediate import SigningRequest, prepare_intermediate, read_request, reply_bundle
-from ceremony.plan import Plan
+from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.records import Act, Kind, certificate_facts
-from ceremony.script import StepName
+from ceremony.script import StepName, numbered
 from ceremony.second_opinion import openssl_verifies
 from shared import durable
 from shared.crossing.bundle import Purpose, digest
@@ -129,6 +129,7 @@ def examine(setting: Setting, request_files: Sequence[Path]) -> Examined:
     setting.people.step(StepName.REQUEST_READ)
     bundle, encoded = read_bundle(request_files, purpose=Purpose.INTERMEDIATE_REQUEST)
     request = read_request(plan, bundle, encoded)
+    setting.people.guide(numbered(plan, PlannedAct(kind=ActKind.INTERMEDIATE, name=request.planned.file)))
     signed = _signed_before(setting, journal, request)
     _tell_request(setting, request)
     return Examined(plan=plan, journal=journal, root=root, request=request, signed=signed)

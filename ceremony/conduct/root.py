@@ -36,7 +36,7 @@ from ceremony.host import HostFinding
 from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.records import Act, Kind, Mode, certificate_facts, key_facts
 from ceremony.root import prepare_root
-from ceremony.script import StepName, build_script
+from ceremony.script import StepName, numbered
 from ceremony.second_opinion import openssl_verifies
 from ceremony.secret import SOURCE_BYTES, mix_secret
 from ceremony.shares import ShareSet
@@ -118,7 +118,7 @@ def check_root(setting: Setting, plan: Plan, outputs: Sequence[Path]) -> tuple[H
         NotFound: ``hsm.module-missing``.
         PeerFailed: ``hsm.*``.
     """
-    build_script(plan).section(PlannedAct(kind=ActKind.ROOT))
+    setting.people.guide(numbered(plan, PlannedAct(kind=ActKind.ROOT)))
     setting.directory.refuse_if_used()
     check_sheets(plan, plan.shares)
     for path in outputs:

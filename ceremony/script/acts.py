@@ -10,7 +10,6 @@ from ceremony.script.making import (
     dealing,
     fields,
     host,
-    read_back,
     signed,
     unlocked,
     unlocked_anew,
@@ -51,8 +50,7 @@ def root(making: Making) -> tuple[Step, ...]:
             provides={facts.TOKEN},
             ends={facts.BLANK_TOKEN},
         ),
-        *dealing(making, shares),
-        read_back(making, shares, provides={facts.HELD}),
+        *dealing(making, shares, provides={facts.HELD}),
         making.step(
             StepName.ROOT_KEY,
             ADMINISTRATOR,

@@ -48,6 +48,18 @@ def build_script(plan: Plan, known: Known | None = None) -> Script:
     return Script.make(plan, sections, given=_given(plan), materials=tuple(_materials(plan, shares)))
 
 
+def numbered(plan: Plan, act: PlannedAct) -> tuple[tuple[str, Step], ...]:
+    """Return the steps of one act with their numbers on the printed script.
+
+    Raises:
+        RequestRejected: ``script.impossible`` or ``script.unplanned-act``.
+    """
+    script = build_script(plan)
+    section = script.section(act)
+    place = script.sections.index(section) + 1
+    return tuple((f"{place}.{number}", step) for number, step in enumerate(section.steps, start=1))
+
+
 def _begins(plan: Plan) -> bool:
     return PlannedAct(kind=ActKind.ROOT) in plan.acts
 

@@ -13,7 +13,6 @@ from ceremony.script.making import (
     dealing,
     holders,
     host,
-    read_back,
     unlocked,
 )
 from ceremony.script.model import Expected, Step
@@ -33,8 +32,7 @@ def rotate(making: Making) -> tuple[Step, ...]:
     return (
         host(making, ""),
         unlocked(making),
-        *dealing(making, new),
-        read_back(making, new, provides={facts.NEW_SHEETS}),
+        *dealing(making, new, provides={facts.NEW_SHEETS}),
         making.step(
             StepName.PINS_REPLACED,
             CUSTODIANS,
@@ -51,7 +49,7 @@ def rotate(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.OLD_SHEETS_DESTROYED,
             WITNESSES,
-            *(f"The sheet of share {place} ({name}) is shredded." for place, name in holders(making.shares)),
+            *(f"The sheet of {share} ({name}) is shredded." for share, name in holders(making.shares)),
             announced=False,
             requires={facts.OLD_SHEETS, facts.CLOSED},
             ends={facts.OLD_SHEETS},
@@ -134,7 +132,7 @@ def destroy(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.OLD_SHEETS_DESTROYED,
             WITNESSES,
-            *(f"The sheet of share {place} ({name}) is shredded." for place, name in holders(making.shares)),
+            *(f"The sheet of {share} ({name}) is shredded." for share, name in holders(making.shares)),
             announced=False,
             requires={facts.HELD, facts.CLOSED},
             ends={facts.HELD},

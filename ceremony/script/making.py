@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -141,8 +140,8 @@ def signed(making: Making, file: str) -> tuple[Expected, ...]:
     )
 
 
-def dealing(making: Making, shares: SharesPlan) -> tuple[Step, ...]:
-    """Return the steps from a new secret to its sheets."""
+def dealing(making: Making, shares: SharesPlan, *, provides: set[Fact]) -> tuple[Step, ...]:
+    """Return the steps from a new secret to sheets that their custodians read back, and what that brings."""
     return (
         making.step(
             StepName.SECRET_MIXED,
@@ -154,7 +153,7 @@ def dealing(making: Making, shares: SharesPlan) -> tuple[Step, ...]:
         making.step(
             StepName.SHARES_SPLIT,
             ADMINISTRATOR,
-            f"The screen says: {shares.describe()}, {_quorums(shares)} recover the secret.",
+            f"The screen says: {shares.describe()}; all {shares.shape.quorums} quorums recover the secret.",
             blanks=("Set of shares (first 8 digits)",),
             requires={facts.SECRET},
             provides={facts.SPLIT},
@@ -162,24 +161,21 @@ def dealing(making: Making, shares: SharesPlan) -> tuple[Step, ...]:
         making.step(
             StepName.SHEETS_WRITTEN,
             CUSTODIANS,
-            "Each sheet is printed while its custodian stands alone at the printer; nobody else sees it.",
-            *(f"{name} holds the sheet of share {place}." for place, name in holders(shares)),
+            "Each custodian comes to the printer alone, takes the sheet, and types its words back; nobody else looks.",
+            "A sheet that cannot be read is printed again, and the bad one shredded at once.",
+            *(f"{name} holds {share}, and typed it back." for share, name in holders(shares)),
             requires={facts.SPLIT},
             provides={facts.SHEETS},
             ends={facts.SPLIT},
         ),
-    )
-
-
-def read_back(making: Making, shares: SharesPlan, *, provides: set[Fact]) -> Step:
-    """Return the step in which every sheet is tried by its custodian."""
-    return making.step(
-        StepName.SHEETS_READ_BACK,
-        CUSTODIANS,
-        *(f"{name} typed share {place}; the screen says that it is right." for place, name in holders(shares)),
-        requires={facts.SHEETS},
-        provides=provides,
-        ends={facts.SHEETS},
+        making.step(
+            StepName.SHEETS_READ_BACK,
+            ADMINISTRATOR,
+            "The screen lists every share as read back and recognised.",
+            requires={facts.SHEETS},
+            provides=provides,
+            ends={facts.SHEETS},
+        ),
     )
 
 
@@ -195,19 +191,8 @@ def unlocked_anew(making: Making, shares: SharesPlan, *, requires: set[Fact]) ->
     )
 
 
-def _quorums(shares: SharesPlan) -> str:
-    if len(shares.groups) > 1:
-        return "all quorums"
-    group = shares.groups[0]
-    return f"all {math.comb(len(group.custodians), group.threshold)} quorums"
-
-
 def holders(shares: SharesPlan) -> list[tuple[str, str]]:
-    """Return each custodian with the name of their share."""
-    if len(shares.groups) == 1:
-        return [(str(place), name) for place, name in enumerate(shares.custodians, start=1)]
-    return [
-        (f"{place} of {group.name}", name)
-        for group in shares.groups
-        for place, name in enumerate(group.custodians, start=1)
-    ]
+    """Return each custodian with the name of their share, as the screen and the sheet call it."""
+    shape = shares.shape
+    pairs = zip(shape.sheets(), shares.custodians, strict=True)
+    return [(shape.name(index), custodian) for (index, _), custodian in pairs]
