@@ -28,8 +28,8 @@ _FIRST_WAIT = 5.0
 _GROWTH = 8.0
 _SHORTEST_WAIT = 1.0
 _LONGEST_WAIT = 12 * 3600.0
-# The last half minute of a life, and what is beyond it.
-_LAST_WAIT = 30.0
+# Of what remains of a life: an attempt in its last seconds would come too late.
+_USABLE = 0.97
 _ENDED_SHARE = 24
 _ENDED_WAIT = (60.0, 3600.0)
 _PERCENT = re.compile(r"([0-9]{1,2}|100)%", re.ASCII)
@@ -97,8 +97,8 @@ def periodic_moment(begin: float, *, period: float, chance: float) -> float:
 def retry_delay(failures: int, *, remaining: float, life: float, chance: float, asked: float = 0.0) -> float:
     """Return how long to wait after a failure: exponential, with full jitter.
 
-    The k-th wait is drawn from 0 up to five seconds times eight to the power of k-1, but never beyond the end of the
-    certificate: whatever is drawn, there is another attempt while it lives. The nearer the end, the closer the
+    The k-th wait is drawn from 0 up to five seconds times eight to the power of k-1, but never nearly up to the end of
+    the certificate: whatever is drawn, there is another attempt while it lives. The nearer the end, the closer the
     attempts. After the end they go on, at the pace of a twenty-fourth of the life, at most an hour.
 
     Args:
@@ -109,7 +109,7 @@ def retry_delay(failures: int, *, remaining: float, life: float, chance: float, 
         asked: the CA's wish (``Retry-After``) in seconds. It is the least, but for the second half of what remains.
     """
     if remaining > 0:
-        cap = min(max(remaining, _LAST_WAIT), _LONGEST_WAIT)
+        cap = min(max(remaining * _USABLE, _SHORTEST_WAIT), _LONGEST_WAIT)
         asked = min(asked, remaining / 2)
     else:
         least, most = _ENDED_WAIT
