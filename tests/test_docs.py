@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import statistics
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,18 @@ def test_examples_use_commands_and_options_that_exist(document: str, line: str) 
         elif word.startswith("-"):
             assert word.split("=")[0] in {*known, "--help", "--version"}, f"{document}: {line}: {word}"
     assert not isinstance(command, click.Group) or "--help" in words, f"{document}: {line}: no such command"
+
+
+def test_files_are_as_short_as_the_architecture_says() -> None:
+    """A file that grows and grows has lost its one concept, and the sentence about it its truth."""
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in _files() if path.suffix == ".py"
+    }
+    assert {name: length for name, length in lengths.items() if length > 500} == {}
+    product = [length for name, length in lengths.items() if not name.startswith("tests/")]
+    assert statistics.median(product) < 150
+    said = " ".join((ROOT / "docs" / "architecture.md").read_text().split())
+    assert "half of them have fewer than 150 lines, none has more than 500" in said
 
 
 def test_nothing_names_a_machine_or_an_index() -> None:

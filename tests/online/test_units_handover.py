@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from fakes import node as nodes
 from fakes.node import NodeHome, make_home, running
+from fakes.softhsm import SoftHsm, needs_softhsm, softhsm_fixture  # noqa: F401
 
 from online.config import load_config
 from online.listener import adopt
@@ -22,6 +23,8 @@ from online.notify import Watchdog
 from online.signals import Signals
 from online.trial import try_node
 from shared.errors import Fatal, RequestRejected
+from shared.keys import KeyKind
+from shared.keystore import create_key
 
 ROOT = Path(__file__).resolve().parents[2]
 # Becomes a process that systemd started: the socket is number 3, and the variables name the process.
@@ -261,6 +264,9 @@ if ctypes.CDLL(None, use_errno=True).prctl(65, 1, 0, 0, 0) != 0:
 """
 
 
+_SIGNING = (KeyKind.EC_P256, KeyKind.EC_P384, KeyKind.RSA)
+
+
 def knows_mdwe() -> bool:
     """Tell whether the kernel knows PR_GET_MDWE."""
     return sys.platform == "linux" and int(ctypes.CDLL(None).prctl(66, 0, 0, 0, 0)) >= 0
@@ -278,3 +284,34 @@ def test_a_node_lives_without_writable_code(home: NodeHome, monkeypatch: pytest.
         node.wait_for("configuration reloaded")
         with socket.create_connection(("127.0.0.1", node.port), timeout=10):
             pass
+
+
+_SIGN_IN_HSM = """
+import sys
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from shared.keystore import open_key
+for uri in sys.argv[1:]:
+    with open_key(uri, lambda _: b"user-pin-1") as key:
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            key.public_key().verify(key.sign(b"words", ec.ECDSA(hashes.SHA256())), b"words", ec.ECDSA(hashes.SHA256()))
+        else:
+            way = padding.PKCS1v15(), hashes.SHA256()
+            key.public_key().verify(key.sign(b"words", *way), b"words", *way)
+        print("signed")
+"""
+
+
+@needs_softhsm
+@pytest.mark.skipif(not knows_mdwe(), reason="this kernel has no PR_SET_MDWE (Linux 6.3)")
+def test_a_key_in_softhsm_signs_without_writable_code(softhsm: SoftHsm) -> None:
+    """A PKCS#11 library is foreign code in the node's process; of this one, the documents say that it can live so."""
+    softhsm.token()
+    uris = [f"pkcs11:token=root;object={kind.name}?module-path={softhsm.path}" for kind in _SIGNING]
+    for uri, kind in zip(uris, _SIGNING, strict=True):
+        create_key(uri, kind, lambda _: b"user-pin-1", rsa_bits=2048)
+    done = subprocess.run(
+        [sys.executable, "-c", _DENY_WRITE_EXECUTE + _SIGN_IN_HSM, *uris],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.split()) == (0, ["signed"] * len(uris)), done.stderr
