@@ -30,13 +30,14 @@ from online.provisioners.protocol import Operation, Provisioner
 from online.provisioners.registry import Registry, authorize_renew
 from online.renew_token import PresentedRenewal, open_renew_token
 from online.revocation import Revoker, token_use
+from online.signing_key import SigningKey
 from online.store.protocol import Census, CertificateKind, CertificateRow, Store, TokenUse
 from online.templates import NO_DEFAULTS, SubjectDefaults
 from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
 from shared.clock import Clock
 from shared.errors import Fatal, Unauthenticated
-from shared.issue import issue, prepare
+from shared.issue import prepare
 from shared.keys import PublicKey, csr_key, public_key_digest
 from shared.names import format_name, parse_sans, sans_of
 from shared.pem import certificate_der
@@ -100,6 +101,7 @@ class Authority:
         clock: Clock,
         rng: Callable[[int], bytes],
         crls: PublishedCrls | None = None,
+        signing: SigningKey | None = None,
     ) -> None:
         """Take a hierarchy into service.
 
@@ -111,6 +113,7 @@ class Authority:
             clock: wall clock.
             rng: cryptographic randomness, such as ``os.urandom``.
             crls: the revocation lists that the node publishes, if it does.
+            signing: signs with the hierarchy's key; made when not given.
 
         Raises:
             RequestRejected: ``name.*`` for a name of the node that could not stand in a certificate.
@@ -123,6 +126,7 @@ class Authority:
         self.crls = crls
         """The revocation lists that the node publishes; ``None`` when it publishes none."""
         self._issuer = hierarchy.issuer
+        self._signing = signing or SigningKey(hierarchy.key)
         self._settings = settings
         self._audiences = Audiences.of(settings.dns_names)
         self._own_sans = parse_sans(settings.dns_names)
@@ -389,7 +393,8 @@ class Authority:
         with warnings.catch_warnings():
             # The library warns on stderr of a common name that is too long, when step-ca's old leaf is renewed.
             warnings.simplefilter("ignore")
-            certificate = issue(prepare(wanted.profile, wanted.request, self._issuer), self.hierarchy.key)
+            prepared = prepare(wanted.profile, wanted.request, self._issuer)
+        certificate = await self._signing.issue(prepared)
         # 5.
         row = CertificateRow(
             serial=certificate.serial_number,

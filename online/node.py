@@ -18,6 +18,7 @@ from online.hierarchy import Hierarchy, load_hierarchy, read_chain
 from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
 from online.revocation import Revoker
+from online.signing_key import SigningKey
 from online.store.sqlite import Timed, open_store
 from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
@@ -66,9 +67,11 @@ async def open_node(
         ring: wakes who builds revocation lists.
 
     Raises:
-        ColdrootError: as ``open_hierarchy``, and what ``open_store`` and ``Authority`` raise.
+        ColdrootError: as ``open_hierarchy``, and what ``SigningKey.prove``, ``open_store`` and ``Authority`` raise.
     """
-    with open_hierarchy(config, secret) as hierarchy:
+    with open_hierarchy(config, secret) as hierarchy, SigningKey(hierarchy.key) as signing:
+        # A key that does not sign, or not in time, is found out now and not by the first client.
+        await signing.prove()
         store = open_store(config.db, timed=timed)
         try:
             yield Authority(
@@ -88,6 +91,7 @@ async def open_node(
                 crls=PublishedCrls(store=store.crls, settings=config.crl, clock=clock, ring=ring)
                 if config.crl is not None
                 else None,
+                signing=signing,
             )
         finally:
             await store.close()

@@ -1,7 +1,7 @@
 """What the signing of certificates and of lists has in common: the draft's key, the signature, its check.
 
 Signing a certificate goes through ``shared.issue``, signing a revocation list through ``shared.crl``; nothing else
-calls these.
+calls these, but for the node's proof that its key signs (``online.signing_key``).
 """
 
 from __future__ import annotations
