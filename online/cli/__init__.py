@@ -120,7 +120,8 @@ def cli(home: Path | None) -> None:
     """Run an issuing node, and get, renew and revoke its certificates.
 
     The client commands also work against a step-ca. The home directory is laid out like step's STEPPATH.
-    Results go to stdout, all talk to stderr. Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+    Results go to stdout, all talk to stderr. Exit status: 0 done, 1 refused or failed, 2 wrong usage,
+    unless a command's own help says otherwise.
 
     \b
     A first day, after a root exists (see: ceremony --help):

@@ -70,6 +70,15 @@ def test_group_help_lists_everything_and_tells_of_completion() -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(("name", "status"), [("renew", "3"), ("serve", "77"), ("needs-renewal", "255")])
+def test_an_exit_status_of_its_own_is_in_the_help(name: str, status: str) -> None:
+    """A script that only knows 0, 1 and 2 would take "not due" or "wrong password" for something else."""
+    first = " ".join(CliRunner().invoke(cli, ["--help"]).output.split())
+    assert "2 wrong usage, unless a command's own help says otherwise" in first
+    own = CliRunner().invoke(cli, [name, "--help"]).output
+    assert f" {status} " in own.partition("Exit status")[2]
+
+
 def test_completion_knows_commands_and_options() -> None:
     """What the help promises must work through click's own protocol."""
     environment = {"_ONLINE_COMPLETE": "bash_complete", "COMP_WORDS": "online ren", "COMP_CWORD": "1"}
