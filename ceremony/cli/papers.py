@@ -97,19 +97,35 @@ def host() -> None:
 
 @host.command("check")
 @click.option("--rehearsal", is_flag=True, help="Report breaches and exit 0: a rehearsal may run anywhere.")
+@click.option("--utc", metavar="TIME", help="The time by somebody's watch, as 2026-11-24T08:30.")
+@click.option("--dir", "directory", type=_PATH, help="A ceremony that began: the clock must be past its last record.")
 @_json_option
-def host_check(rehearsal: bool, as_json: bool) -> None:
-    """Check network, routes, swap, core dumps, tracing and clock. Unknown counts as a breach.
+def host_check(rehearsal: bool, utc: str | None, directory: Path | None, as_json: bool) -> None:
+    """Check this machine, this process and this installation. Unknown counts as a breach.
 
+    Network, routes, radios, USB; swap, hibernation, disks mounted for writing; dumps and tracing; the clock against the
+    hardware's, a person's and the last record's; every installed file against its record.
     Exits 1 when the machine is not fit, unless --rehearsal is given.
+
+    \b
+    Example:
+      ceremony host check --utc 2026-11-24T08:30 --dir root-2026
     """
+    stated = host_room.parse_stated_time(utc) if utc is not None else None
+    not_before = host_room.BUILT
+    if directory is not None:
+        path = CeremonyDirectory(path=directory).transcript
+        not_before = verify_chain(durable.read_file(path, limit=LIMIT_BYTES))[-1].time
     host_room.harden_process()
-    findings = host_room.check_host(clock=SystemClock())
+    clock = SystemClock()
+    findings = host_room.check_host(clock=clock, not_before=not_before)
+    if stated is not None:
+        findings = (*findings, host_room.check_stated_time(clock.now(), stated))
     if as_json:
         terminal.result_json([finding.to_json() for finding in findings])
     else:
         for finding in findings:
-            terminal.result(f"{finding.status.value:8}{finding.check.value:12}{finding.detail}")
+            terminal.result(f"{finding.status.value:8}{finding.check.value:16}{finding.detail}")
     breaches = host_room.breaches(findings)
     if breaches and not rehearsal:
         named = ", ".join(finding.check.value for finding in breaches)

@@ -31,7 +31,7 @@ from cryptography import x509
 from ceremony import hsm, shares
 from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import Journal, act, create_journal
-from ceremony.conduct.setting import Setting, check_host
+from ceremony.conduct.setting import Setting, check_host, confirm_time
 from ceremony.host import HostFinding
 from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.records import Act, Kind, Mode, certificate_facts, key_facts
@@ -123,7 +123,7 @@ def check_root(setting: Setting, plan: Plan, outputs: Sequence[Path]) -> tuple[H
     check_sheets(plan, plan.shares)
     for path in outputs:
         _check_place(path)
-    findings = check_host(setting)
+    findings = (*check_host(setting), confirm_time(setting))
     hsm.check_blank(setting.hsm)
     return findings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from ceremony import host
 from ceremony.compare import Watch
@@ -12,6 +13,8 @@ from ceremony.hsm import HsmSettings
 from ceremony.records import Mode
 from ceremony.script import StepName
 from ceremony.terminal import People
+from ceremony.transcript import LIMIT_BYTES, verify_chain
+from shared import durable
 from shared.clock import Clock
 from shared.errors import PolicyDenied
 
@@ -36,13 +39,17 @@ class Setting:
 def check_host(setting: Setting) -> tuple[host.HostFinding, ...]:
     """Harden this process, look at the host, tell every finding; outside a rehearsal a breach ends the act.
 
+    Args:
+        setting: where and by whom; a transcript that is there already also tells what time it was.
+
     Raises:
         PolicyDenied: ``host.not-fit``.
+        RequestRejected: ``transcript.*``.
     """
     people = setting.people
     people.step(StepName.HOST_CHECKED)
     host.harden_process()
-    findings = host.check_host(clock=setting.clock)
+    findings = host.check_host(clock=setting.clock, not_before=_last_recorded(setting))
     for finding in findings:
         people.tell(f"{finding.status.value:7} {finding.check.value}: {finding.detail}")
     breaches = host.breaches(findings)
@@ -56,3 +63,23 @@ def check_host(setting: Setting) -> tuple[host.HostFinding, ...]:
     if breaches:
         people.tell("(rehearsal: in a real ceremony each fail or unknown ends the act here)")
     return findings
+
+
+def confirm_time(setting: Setting) -> host.HostFinding:
+    """Have people compare the machine's clock with one of theirs; this time goes into the root for good.
+
+    Raises:
+        PolicyDenied: ``people.refused``.
+    """
+    now = setting.clock.now()
+    setting.people.confirm(
+        f"This machine says {now:%Y-%m-%d %H:%M} UTC, and so does a clock that is not this machine's"
+    )
+    return host.check_stated_time(now, now.replace(second=0, microsecond=0))
+
+
+def _last_recorded(setting: Setting) -> datetime:
+    path = setting.directory.transcript
+    if not path.exists():
+        return host.BUILT
+    return verify_chain(durable.read_file(path, limit=LIMIT_BYTES))[-1].time

@@ -18,11 +18,17 @@ from ceremony.host import (
     Check,
     HostFinding,
     LinuxProbes,
+    Mount,
+    Radio,
     Status,
+    UsbDevice,
     air_gap_breaches,
     breaches,
     check_host,
+    check_stated_time,
+    parse_stated_time,
 )
+from shared.errors import RequestRejected
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,16 @@ class Told:
     told_pattern: str = "core"
     told_dumpable: bool = False
     told_tracer: int = 0
+    told_radios: tuple[Radio, ...] = ()
+    told_usb: tuple[UsbDevice, ...] = (UsbDevice(name="Reader (1050:0030)", talks=False),)
+    told_resume: str = ""
+    told_mounts: tuple[Mount, ...] = (
+        Mount(source="/dev/sdb1", path="/media/stick", kind="vfat", writable=True, removable=True),
+    )
+    told_suid: int = 0
+    told_scope: int = 3
+    told_hardware_clock: datetime = NOON + timedelta(seconds=30)
+    told_faults: tuple[str, ...] = ()
 
     def interfaces(self) -> tuple[str, ...]:
         return self.told_interfaces
@@ -57,6 +73,37 @@ class Told:
 
     def tracer(self) -> int:
         return self.told_tracer
+
+    def radios(self) -> tuple[Radio, ...]:
+        return self.told_radios
+
+    def usb_devices(self) -> tuple[UsbDevice, ...]:
+        return self.told_usb
+
+    def hibernates_to(self) -> str:
+        return self.told_resume
+
+    def mounts(self) -> tuple[Mount, ...]:
+        return self.told_mounts
+
+    def suid_dumpable(self) -> int:
+        return self.told_suid
+
+    def ptrace_scope(self) -> int:
+        return self.told_scope
+
+    def hardware_clock(self) -> datetime:
+        return self.told_hardware_clock
+
+    def installation_faults(self) -> tuple[str, ...]:
+        return self.told_faults
+
+
+AIR_GAP = {Check.INTERFACES, Check.ROUTES, Check.RADIOS, Check.USB}
+
+
+def built_in(*, path: str, writable: bool = True) -> Mount:
+    return Mount(source="/dev/nvme0n1p2", path=path, kind="ext4", writable=writable, removable=False)
 
 
 class Silent:
@@ -83,6 +130,30 @@ class Silent:
     def tracer(self) -> int:
         raise ValueError
 
+    def radios(self) -> tuple[Radio, ...]:
+        raise FileNotFoundError
+
+    def usb_devices(self) -> tuple[UsbDevice, ...]:
+        raise FileNotFoundError
+
+    def hibernates_to(self) -> str:
+        raise FileNotFoundError
+
+    def mounts(self) -> tuple[Mount, ...]:
+        raise ValueError
+
+    def suid_dumpable(self) -> int:
+        raise ValueError
+
+    def ptrace_scope(self) -> int:
+        raise FileNotFoundError
+
+    def hardware_clock(self) -> datetime:
+        raise OverflowError
+
+    def installation_faults(self) -> tuple[str, ...]:
+        raise PermissionError
+
 
 def one(check: Check, findings: tuple[HostFinding, ...]) -> HostFinding:
     (found,) = (each for each in findings if each.check is check)
@@ -93,14 +164,8 @@ def one(check: Check, findings: tuple[HostFinding, ...]) -> HostFinding:
 def test_fit_machine_passes_everything() -> None:
     """A check that fails on a fit machine teaches people to ignore it."""
     findings = check_host(probes=Told(), clock=FakeClock())
-    assert [each.check for each in findings] == [
-        Check.INTERFACES,
-        Check.ROUTES,
-        Check.SWAP,
-        Check.CORE_DUMPS,
-        Check.PTRACE,
-        Check.CLOCK,
-    ]
+    assert {each.check for each in findings} == set(Check) - {Check.STATED_TIME, Check.MEMORY_LOCK}
+    assert len(findings) == len(set(findings))
     assert {each.status for each in findings} == {Status.PASS}
     assert breaches(findings) == ()
 
@@ -116,6 +181,14 @@ def test_fit_machine_passes_everything() -> None:
         (Told(told_dumpable=True, told_pattern="|/usr/bin/apport"), Check.CORE_DUMPS, "program"),
         (Told(told_dumpable=True), Check.PTRACE, "may trace"),
         (Told(told_tracer=77), Check.PTRACE, "process 77"),
+        (Told(told_radios=(Radio(name="phy0", blocked=False),)), Check.RADIOS, "phy0"),
+        (Told(told_usb=(UsbDevice(name="1234:5678", talks=True),)), Check.USB, "1234:5678"),
+        (Told(told_resume="259:2"), Check.HIBERNATION, "259:2"),
+        (Told(told_mounts=(built_in(path="/home"),)), Check.DISKS, "/home"),
+        (Told(told_suid=2), Check.SUID_DUMPS, "fs.suid_dumpable is 2"),
+        (Told(told_scope=0), Check.PTRACE_SCOPE, "ptrace_scope=3"),
+        (Told(told_hardware_clock=NOON - timedelta(hours=1)), Check.HARDWARE_CLOCK, "in UTC"),
+        (Told(told_faults=("coldroot: ceremony/root.py was changed",)), Check.INSTALLATION, "ceremony/root.py"),
     ],
 )
 def test_each_breach_is_found(facts: Told, check: Check, detail: str) -> None:
@@ -125,7 +198,7 @@ def test_each_breach_is_found(facts: Told, check: Check, detail: str) -> None:
     assert found.status is Status.FAIL
     assert detail in found.detail
     assert found in breaches(findings)
-    assert bool(air_gap_breaches(findings)) is (check in {Check.INTERFACES, Check.ROUTES})
+    assert bool(air_gap_breaches(findings)) is (check in AIR_GAP)
 
 
 def test_no_core_limit_is_needed_where_nothing_can_be_dumped() -> None:
@@ -140,9 +213,42 @@ def test_unknown_is_a_breach() -> None:
     """What cannot be found out is not good news: a machine that hides its interfaces is not air-gapped."""
     findings = check_host(probes=Silent(), clock=FakeClock())
     unknown = {each.check for each in findings if each.status is Status.UNKNOWN}
-    assert unknown == {Check.INTERFACES, Check.ROUTES, Check.SWAP, Check.CORE_DUMPS, Check.PTRACE}
+    assert unknown == set(Check) - {Check.STATED_TIME, Check.MEMORY_LOCK, Check.CLOCK}
     assert {each.check for each in breaches(findings)} == unknown
-    assert {each.check for each in air_gap_breaches(findings)} == {Check.INTERFACES, Check.ROUTES}
+    assert {each.check for each in air_gap_breaches(findings)} == AIR_GAP
+
+
+def test_what_is_silent_or_read_only_is_no_breach() -> None:
+    """A blocked radio and a disk that is only read endanger nothing; failing over them would stop every laptop."""
+    facts = Told(told_radios=(Radio(name="phy0", blocked=True),), told_mounts=(built_in(path="/", writable=False),))
+    assert breaches(check_host(probes=facts, clock=FakeClock())) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (f"{NOON:%Y-%m-%dT%H:%M}", Status.PASS),
+        (f"{NOON + timedelta(minutes=3):%Y-%m-%d %H:%M}z", Status.PASS),
+        (f"{NOON - timedelta(minutes=4):%Y-%m-%dT%H:%M:%SZ}", Status.FAIL),
+        (f"{NOON + timedelta(hours=1):%Y-%m-%dT%H:%M}", Status.FAIL),
+        (f"{NOON + timedelta(days=366):%Y-%m-%dT%H:%M}", Status.FAIL),
+    ],
+)
+def test_a_persons_watch(text: str, status: Status) -> None:
+    """A machine whose two clocks were set wrong together is found out by nobody but a person."""
+    found = check_stated_time(NOON, parse_stated_time(text))
+    assert found.status is status
+    assert (found in breaches([found])) is (status is Status.FAIL)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "08:30", "2026-13-01T00:00", "2026-11-24T08:30+01:00", "yesterday", "2026-11-24T8"]
+)
+def test_a_time_that_is_not_one(text: str) -> None:
+    """A local time taken for UTC is wrong by hours and looks right."""
+    with pytest.raises(RequestRejected) as refused:
+        parse_stated_time(text)
+    assert refused.value.code == "host.stated-time"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +270,7 @@ def test_clock(now: datetime, not_before: datetime, status: Status) -> None:
 
 def test_findings_are_recordable() -> None:
     """The host report goes into the transcript, which takes plain JSON only."""
-    found = check_host(probes=Told(told_tracer=1), clock=FakeClock())[4]
+    found = one(Check.PTRACE, check_host(probes=Told(told_tracer=1), clock=FakeClock()))
     assert json.loads(json.dumps(found.to_json())) == {
         "check": "ptrace",
         "status": "fail",
