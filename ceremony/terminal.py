@@ -25,7 +25,7 @@ from ceremony.share_scan import scan_share
 from ceremony.shares import EnteredShare, Progress, Share, ShareCommitments, parse_share, read_words_file
 from shared import terminal
 from shared.crossing.words import digest_words
-from shared.errors import PolicyDenied, RequestRejected
+from shared.errors import Fatal, PolicyDenied, RequestRejected
 
 # How many of a digest's words are typed: the first and the last two, which a person who did not look cannot guess.
 _TYPED_WORDS = 4
@@ -295,6 +295,33 @@ def _one_line() -> Iterator[Callable[[Callable[[int], str]], None]]:
         yield draw
     finally:
         click.echo("\r\x1b[K", nl=False, err=True)
+
+
+class DryRunning(_Narrator):
+    """Nobody: a dry run tells what would be confirmed, and never comes to what needs a custodian."""
+
+    def confirm(self, what: str) -> None:
+        """Tell what would be confirmed."""
+        self.tell(f"(dry run: people would confirm: {what})")
+
+    def compare(self, what: str, digest: bytes) -> None:
+        """Show the digest that would be compared."""
+        self.show_digest(what, digest)
+
+    def print_sheet(self, custodian: str, path: Path) -> None:
+        """Refuse: there is no sheet."""
+        raise self._asked(f"{custodian} to take {path.name}")
+
+    def quorum(self, commitments: ShareCommitments) -> Sequence[EnteredShare]:
+        """Refuse: no share is entered."""
+        raise self._asked(f"shares of the set {commitments.set_id}")
+
+    def read_back(self, commitments: ShareCommitments, custodian: str, index: int) -> None:
+        """Refuse: no sheet is read back."""
+        raise self._asked(f"{custodian} to read back {commitments.shape.name(index)}")
+
+    def _asked(self, what: str) -> Fatal:
+        return Fatal("dry-run.asked", f"a dry run came so far as to ask for {what}")
 
 
 class Rehearsing(_Narrator):

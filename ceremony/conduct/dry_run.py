@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ceremony.conduct.dealing import sheets_of
@@ -21,6 +21,7 @@ from ceremony.intermediate import prepare_intermediate
 from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.records import Mode
 from ceremony.script import Step, numbered
+from ceremony.terminal import DryRunning
 from shared import durable
 from shared.serials import random_serial
 
@@ -54,6 +55,7 @@ def dry_run_root(setting: Setting, plan: Plan, *, outputs: Sequence[Path] = ()) 
     Raises:
         RequestRejected, PolicyDenied, NotFound, PeerFailed: what the act would refuse before it begins.
     """
+    setting = replace(setting, people=DryRunning())
     act, directory = PlannedAct(kind=ActKind.ROOT), setting.directory
     steps = numbered(plan, act)
     with untouched(setting.hsm):
@@ -87,6 +89,7 @@ def dry_run_intermediate(setting: Setting, request_files: Sequence[Path], out: P
     Raises:
         RequestRejected, PolicyDenied: what the act would refuse before it unlocks the HSM; ``lint.*`` too.
     """
+    setting = replace(setting, people=DryRunning())
     examined = examine(setting, request_files)
     refuse_taken(out)
     plan, request = examined.plan, examined.request
