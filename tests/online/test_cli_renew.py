@@ -175,3 +175,71 @@ def test_a_person_is_asked(ca: FakeCa, shell: Shell, answer: str, status: int) -
     assert done.returncode == status, done.stderr
     assert b"Renew it now" in done.stderr
     assert (crt.read_bytes() != before) is (status == 0)
+
+
+def test_exit_statuses_tell_what_happened(ca: FakeCa, shell: Shell) -> None:
+    """step exits with 0 when nothing was due: its callers reload servers for nothing, or never learn of a failure."""
+    crt, key = map(str, _write_pair(ca, shell))
+    mark = shell.path("mark")
+    told = ("--exec", f"touch '{mark}'")
+    shell.run("renew", *told, crt, key, status=3)
+    shell.run("renew", *told, "--expires-in", "1h", "--force", crt, key, status=3)
+    shell.run("renew", *told, "--step-compat", "--expires-in", "1h", crt, key, status=0)
+    assert not Path(mark).exists()
+    assert not [each for each in ca.requests if each[1] == "/renew"]
+    failing = ("--exec", "false", "--pid-file", shell.path("none"), *told)
+    result = shell.run("renew", "--force", *failing, crt, key, status=4)
+    assert "false exited with 1" in result.stderr
+    assert "does not exist" in result.stderr
+    assert Path(mark).exists()
+    shell.run("renew", "--force", "--step-compat", *failing, crt, key, status=1)
+    shell.run("renew", "--force", *told, crt, key, status=0)
+    ca.overrides["/renew"] = (401, {"status": 401, "message": "no"})
+    Path(mark).unlink()
+    shell.run("renew", "--force", *told, crt, key, status=1)
+    assert not Path(mark).exists(), "nobody is told of what did not happen"
+
+
+def test_once_with_another_key_and_further_files(ca: FakeCa, shell: Shell) -> None:
+    """What the agent does at each renewal, cron's one-shot command can do, too; and it mends what was left behind."""
+    crt, key = _write_pair(ca, shell)
+    combined = Path(shell.path("foo.pem"))
+    before = keys.certificate_key(shell.read("foo.crt")[0])
+    shell.run("renew", "--force", "--rekey", "--combined", str(combined), str(crt), str(key))
+    assert keys.certificate_key(shell.read("foo.crt")[0]) != before
+    assert combined.read_bytes() == crt.read_bytes() + key.read_bytes()
+    combined.unlink()
+    shell.run("renew", "--combined", str(combined), str(crt), str(key), status=3)
+    assert combined.read_bytes() == crt.read_bytes() + key.read_bytes()
+
+
+def test_rekey_keeps_the_password(ca: FakeCa, shell: Shell) -> None:
+    """A key that was encrypted must not come back in the clear."""
+    crt, key_file = shell.directory / "foo.crt", shell.directory / "foo.key"
+    key = keys.generate(KeyKind.EC_P256)
+    install_pair(
+        crt, key_file, ca.leaf(key.public_key(), "foo.local"), private_key_pem(key, b"secret"), overwrite=False
+    )
+    password = shell.directory / "pw"
+    password.touch(mode=0o600)
+    password.write_text("secret\n")
+    shell.run("rekey", "--force", str(crt), str(key_file), "--password-file", str(password))
+    assert b"ENCRYPTED" in key_file.read_bytes()
+    shell.run("renew", "--force", str(crt), str(key_file), "--password-file", str(password))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("foo.crt",),
+        ("--pairs", "x"),
+        ("--renew-period", "8h", "foo.crt", "foo.key"),
+        ("--status-file", "x", "foo.crt", "foo.key"),
+        ("--rekey", "--out", "x", "foo.crt", "foo.key"),
+        ("--p12", "x", "foo.crt", "foo.key"),
+    ],
+)
+def test_wrong_usage_is_told_apart(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """Half an option must not pass for a renewal that failed, or for one that was not due."""
+    shell.run("renew", *arguments, status=2)
