@@ -35,6 +35,7 @@ from online.store.protocol import Census, CertificateKind, CertificateRow, Store
 from online.templates import NO_DEFAULTS, SubjectDefaults
 from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
+from online.vitals import Vitals
 from shared.clock import Clock
 from shared.errors import Fatal, Unauthenticated
 from shared.issue import prepare
@@ -128,6 +129,8 @@ class Authority:
         self._issuer = hierarchy.issuer
         self._signing = signing or SigningKey(hierarchy.key)
         self._settings = settings
+        self.vitals = Vitals(hierarchy=hierarchy, signing=self._signing, store=store, clock=clock)
+        """The parts that must be well for issuing."""
         self._audiences = Audiences.of(settings.dns_names)
         self._own_sans = parse_sans(settings.dns_names)
         self._store = store

@@ -34,7 +34,7 @@ from shared.errors import RequestRejected
 from shared.pem import load_certificate_der
 
 _DRAIN_LOOK_SECONDS = 0.02
-_HEALTH = "/health"
+_HEALTH = frozenset({"/health", "/readyz"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +192,7 @@ class Edge(web.Server):
 
         Being asked for its health costs the node nothing, and whoever asks must not take a busy node for a sick one.
         """
-        if self._limiter is None or endpoint_name(request.raw_path.partition("?")[0]) == _HEALTH:
+        if self._limiter is None or endpoint_name(request.raw_path.partition("?")[0]) in _HEALTH:
             return
         wait = self._limiter.wait(request.remote or "")
         if wait > 0:

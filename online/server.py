@@ -46,7 +46,7 @@ _LOOK_SECONDS = 30.0
 _FORGET_EVERY = timedelta(hours=1)
 _MOST_FILES = 65536
 # Whoever may reach the plain address need not be known to the CA, and sends nothing but a path.
-_PLAIN_ENDPOINTS = frozenset({"/crl", "/health"})
+_PLAIN_ENDPOINTS = frozenset({"/crl", "/health", "/readyz"})
 _PLAIN_LIMITS = Limits(body=1 << 10, header=8 << 10, headers=32, idle=5.0, receive=5.0, connections=1024)
 
 

@@ -23,8 +23,8 @@ from shared.errors import (
 from shared.names import printable
 
 _SEE_LOGS = "Please see the certificate authority logs for more info."
-_RETRY_SECONDS = 5
-
+RETRY_SECONDS = 5
+"""After which a client may ask again, where the node says 503."""
 
 _BAD_REQUEST = "The request could not be completed"
 _UNAUTHORIZED = "The request lacked necessary authorization to be completed"
@@ -67,7 +67,7 @@ class EdgeError(Exception):
 def error_response(error: ColdrootError) -> Response:
     """Return the answer to a request that ended in an error of ours."""
     status, message = _translate(error)
-    headers = {"Retry-After": str(_RETRY_SECONDS)} if status == 503 else None  # noqa: PLR2004 (Service Unavailable)
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None  # noqa: PLR2004 (Service Unavailable)
     why = f" ({error.hint})" if error.hint else ""
     note = f"{error.code}: {printable(error.message + why, limit=600)}"
     return json_response(status, {"status": status, "message": message}, headers=headers, note=note)

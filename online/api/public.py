@@ -11,10 +11,12 @@ from urllib.parse import parse_qs, unquote
 
 from cryptography import x509
 
+from online.api.errors import RETRY_SECONDS
 from online.api.messages import PEM_TYPE, Request, Response, json_response
 from online.api.service import Service
 from online.strict_json import Json
-from shared.errors import NotFound, RequestRejected
+from shared.clock import rfc3339
+from shared.errors import ColdrootError, NotFound, RequestRejected
 from shared.keys import fingerprint
 from shared.names import printable
 from shared.pem import certificate_pem, chain_pem
@@ -35,6 +37,29 @@ async def health(service: Service, request: Request, argument: str) -> Response:
     del request, argument
     await service.readiness.require()
     return json_response(200, {"status": "ok"})
+
+
+async def readyz(service: Service, request: Request, argument: str) -> Response:
+    """Answer ``GET /readyz``: which of the parts that issuing needs are well; 200 when all are, else 503.
+
+    The causes are for the log: whoever asks may be anybody.
+    """
+    del request, argument
+    vitals = service.authority.vitals
+    checks: dict[str, str] = {}
+    notes: list[str] = []
+    for name, check in vitals.checks.items():
+        try:
+            await check()
+            checks[name] = "ok"
+        except ColdrootError as error:
+            checks[name] = "failed"
+            notes.append(f"{error.code}: {printable(error.message)}")
+    well = not notes
+    value = {"status": "ok" if well else "failed", "checks": checks, "issuerNotAfter": rfc3339(vitals.issuer_end)}
+    if well:
+        return json_response(200, value)
+    return json_response(503, value, headers={"Retry-After": str(RETRY_SECONDS)}, note="; ".join(notes))
 
 
 async def version(service: Service, request: Request, argument: str) -> Response:

@@ -29,6 +29,7 @@ _WRITE = ("POST",)
 _PLAIN: Mapping[str, tuple[tuple[str, ...], Endpoint]] = MappingProxyType(
     {
         "/health": (_READ, public.health),
+        "/readyz": (_READ, public.readyz),
         "/version": (_READ, public.version),
         "/roots": (_READ, public.roots),
         "/roots.pem": (_READ, public.roots_pem),
@@ -128,7 +129,7 @@ class Api:
             _check_origin(request.headers)
             if self._stopped is not None and endpoint is not issuing.revoke:
                 return unavailable_response(f"issuing has stopped after {self._stopped.code}")
-        elif self._stopped is not None and endpoint is public.health:
+        elif self._stopped is not None and endpoint in {public.health, public.readyz}:
             return unavailable_response(f"issuing has stopped after {self._stopped.code}")
         family = _COUNTED.get(endpoint)
         if family is None:

@@ -7,12 +7,13 @@ from typing import Protocol
 
 from cryptography import x509
 
-from online.api.readiness import Readiness
 from online.authority import PeerCertificate, RenewToken
 from online.config import TlsSettings
 from online.crl_serving import PublishedCrls
 from online.hierarchy import Chain, Hierarchy
 from online.provisioners.registry import Registry
+from online.readiness import Readiness
+from online.vitals import Vitals
 
 
 class Issuing(Protocol):
@@ -31,6 +32,11 @@ class Issuing(Protocol):
     @property
     def crls(self) -> PublishedCrls | None:
         """The revocation lists that the node publishes; ``None`` when it publishes none."""
+        ...
+
+    @property
+    def vitals(self) -> Vitals:
+        """The parts that must be well for issuing."""
         ...
 
     async def sign(

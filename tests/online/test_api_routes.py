@@ -18,7 +18,8 @@ from online.api import Api, Issuing, Request, Response, Service
 from online.authority import PeerCertificate, RenewToken
 from online.config import TlsSettings
 from online.hierarchy import Chain
-from shared.errors import Fatal, StoreFailed
+from online.vitals import Vitals
+from shared.errors import Fatal, PeerFailed, StoreFailed
 from shared.keys import KeyKind, PrivateKey, fingerprint, generate
 from shared.pem import certificate_pem, chain_pem, load_certificates
 
@@ -313,6 +314,7 @@ class Faulty:
         self.hierarchy = world.authority.hierarchy
         self.registry = world.registry
         self.crls = world.authority.crls
+        self.vitals = world.authority.vitals
         self._real = world.authority
 
     def _fail(self) -> None:
@@ -361,6 +363,39 @@ async def test_health_tells_that_the_store_is_away_and_asks_it_once_a_second(wor
     assert authority.asked == 1
 
 
+async def test_readyz_names_the_part_that_is_not_well_and_keeps_the_reason_for_the_log(world: World, api: Api) -> None:
+    """Without this, an operator would know that the node cannot issue, but not where to look; or strangers why."""
+    well = dict.fromkeys(("store", "signer", "clock", "issuer"), "ok")
+    response = await get(api, "/readyz")
+    end = world.pki.intermediate.not_valid_after_utc
+    assert (response.status, read(response)) == (
+        200, {"status": "ok", "checks": well, "issuerNotAfter": f"{end:%Y-%m-%dT%H:%M:%SZ}"},
+    )  # fmt: skip
+    # An HSM that fails is looked at again only after a while: a new node shows what a later look would.
+    world.authority._signing.prove = _no_hsm  # type: ignore[method-assign]
+    world.authority.vitals = Vitals(
+        hierarchy=world.authority.hierarchy,
+        signing=world.authority._signing,
+        store=world.store,
+        clock=world.clock,
+    )
+    world.store.unavailable = StoreFailed("store.full", "the disk is full")
+    world.clock.advance(timedelta(minutes=-2))
+    response = await get(api, "/readyz")
+    assert response.status == 503
+    assert response.headers["Retry-After"] == "5"
+    assert read(response)["checks"] == {"store": "failed", "signer": "failed", "clock": "failed", "issuer": "ok"}
+    assert "hsm.device-removed" in response.note
+    assert "authority.clock-set-back" in response.note
+    assert b"hsm." not in response.body
+    world.clock.advance(timedelta(days=4000))
+    assert read(await get(api, "/readyz"))["checks"]["issuer"] == "failed"  # type: ignore[index]
+
+
+async def _no_hsm() -> None:
+    raise PeerFailed("hsm.device-removed", "the HSM does not answer or was removed")
+
+
 async def test_a_signature_that_came_out_wrong_stops_issuing(world: World) -> None:
     """Without this, a node whose HSM or memory is broken would go on signing."""
     chain, _ = await world.leaf()
@@ -370,6 +405,7 @@ async def test_a_signature_that_came_out_wrong_stops_issuing(world: World) -> No
     authority.error = None
     assert (await post(api, "/renew", None, peer=chain[0])).status == 503
     assert (await get(api, "/health")).status == 503
+    assert (await get(api, "/readyz")).status == 503
     assert (await get(api, "/roots")).status == 201
     revocation = {"serial": str(chain[0].serial_number), "passive": True}
     assert (await post(api, "/revoke", revocation, peer=chain[0])).status == 200

@@ -172,8 +172,8 @@ async def test_while_the_store_is_away_the_list_is_served_until_it_ends(ca: List
 
 async def test_the_plain_address_serves_the_list_and_health_only(ca: Listing) -> None:
     """Over plain HTTP nothing may be issued, and nothing be told that has no need to be."""
-    api = api_of(ca, only=frozenset({"/crl", "/health"}))
-    for path in ("/crl", "/1.0/crl", "/health", "/1.0/health"):
+    api = api_of(ca, only=frozenset({"/crl", "/health", "/readyz"}))
+    for path in ("/crl", "/1.0/crl", "/health", "/1.0/health", "/readyz"):
         assert (await get(api, path)).status == 200
     for path in ("/provisioners", "/roots", "/1.0/roots.pem", "/version", "/intermediates", "/", "/metrics"):
         assert (await get(api, path)).status == 404

@@ -1,4 +1,4 @@
-"""Whether the node could issue, asked as often as anybody likes and looked up at most once a second."""
+"""Whether the node could issue, asked as often as anybody likes and looked up now and then."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ class Readiness:
     """Remembers the last outcome of a costly check: ``/health`` is open to all, the database must not be."""
 
     def __init__(
-        self, check: Callable[[], Awaitable[None]], *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        check: Callable[[], Awaitable[None]],
+        *,
+        seconds: float = _SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a memory of a check.
 
         Args:
             check: raises a ``ColdrootError`` when the node could not issue.
+            seconds: how long the outcome counts.
             monotonic: seconds on a clock that never steps.
         """
         self._check = check
+        self._seconds = seconds
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
         self._fresh_until = float("-inf")
@@ -42,6 +48,6 @@ class Readiness:
                     self._error = None
                 except ColdrootError as error:
                     self._error = error
-                self._fresh_until = self._monotonic() + _SECONDS
+                self._fresh_until = self._monotonic() + self._seconds
         if self._error is not None:
             raise self._error.with_traceback(None)
