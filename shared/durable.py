@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping
@@ -140,6 +141,19 @@ def replace(path: Path, content: bytes, *, mode: int = PUBLIC, owner: tuple[int,
     """
     with Staging() as staging:
         staging.add(path, content, mode=mode, overwrite=True, owner=owner)
+
+
+def staged_for(path: Path) -> tuple[Path, ...]:
+    """Return what was staged for a path and never moved into place: by a process that was killed, or one at work now.
+
+    Raises:
+        StoreFailed: ``file.write-failed`` when the directory cannot be read.
+    """
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.new", re.ASCII)
+    try:
+        return tuple(sorted(each for each in path.parent.iterdir() if ours.fullmatch(each.name)))
+    except OSError as error:
+        raise StoreFailed("file.write-failed", f"{path.parent} cannot be read: {error.strerror}") from None
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -133,7 +133,7 @@ def install_pair(
         _install_version(chain, {key: (key_pem, durable.PRIVATE), certificate: (pem, durable.PUBLIC)}, further or {})
         return
     if not certificate.exists() and not key.exists():
-        with durable.Staging() as staging:
+        with _turn_at(key.parent), durable.Staging() as staging:
             staging.add(key, key_pem, mode=durable.PRIVATE)
             staging.add(certificate, pem, mode=durable.PUBLIC)
     else:
@@ -167,6 +167,9 @@ def check_pair_outputs(certificate: Path, key: Path, *, overwrite: bool) -> None
 def finish(certificate: Path, key: Path) -> bool:
     """Complete a change of this pair that was interrupted; do nothing when there is none.
 
+    Keys that a killed process had only begun to write lie there under hidden names, of no use to anybody but a thief:
+    they go, too.
+
     Returns:
         Whether there was something to complete.
 
@@ -174,9 +177,12 @@ def finish(certificate: Path, key: Path) -> bool:
         StoreFailed: ``renew.pending-damaged`` or ``file.write-failed``.
     """
     pending = _pending(key)
-    if not os.path.lexists(pending):
+    if not key.parent.is_dir() or not (os.path.lexists(pending) or _begun(key)):
         return False
     with _turn_at(key.parent):
+        # Whoever writes such a file holds the turn until it is in place: what lies here now is nobody's.
+        for each in _begun(key):
+            _remove(each)
         try:
             content = durable.read_private(pending)
         except RequestRejected as error:
@@ -258,6 +264,10 @@ def _remove(pending: Path) -> None:
     # 4. A leftover only repeats the same change.
     with contextlib.suppress(OSError):
         pending.unlink()
+
+
+def _begun(key: Path) -> tuple[Path, ...]:
+    return durable.staged_for(_pending(key)) + durable.staged_for(key)
 
 
 def _pending(key: Path) -> Path:

@@ -177,7 +177,7 @@ def _dying(real: Callable[..., object], calls: Iterator[int], number: int) -> Ca
 
 
 def test_a_kill_at_any_step_loses_nothing(tmp_path: Path) -> None:
-    """Whatever call is the last one: the old pair or the new one is there, at once or after ``finish``."""
+    """Whatever call is the last one: the old pair or the new one is there, at once or after ``finish``; no stray key is."""
     states = []
     for number in range(200):
         directory = tmp_path / str(number)
@@ -188,7 +188,7 @@ def test_a_kill_at_any_step_loses_nothing(tmp_path: Path) -> None:
         torn = _state(crt, key)
         finish(crt, key)
         assert _state(crt, key) in {("old", "old"), ("new", "new")}, (number, torn)
-        assert not (directory / ".foo.key.pending").exists()
+        assert [each for each in directory.iterdir() if b"PRIVATE KEY" in each.read_bytes()] == [key], number
         states.append(torn)
         if not killed:
             break
@@ -196,6 +196,17 @@ def test_a_kill_at_any_step_loses_nothing(tmp_path: Path) -> None:
     assert states[-1] == ("new", "new")
     # The one torn state that two plain files cannot avoid was met, and mended.
     assert ("old", "new") in states
+
+
+def test_only_our_own_leftovers_are_removed(old_pair: tuple[Path, Path]) -> None:
+    """Beside a key lie files of other people, some of them hidden, and some of another pair."""
+    ours = [f".foo.key.{'0a' * 8}.new", f"..foo.key.pending.{'0a' * 8}.new"]
+    theirs = [".foo.key.new", ".foo.key.0a.new", f".xfoo.key.{'0a' * 8}.new", f".foo.key2.{'0a' * 8}.new"]
+    for name in (*ours, *theirs):
+        (old_pair[1].parent / name).write_bytes(b"x")
+    assert not finish(*old_pair)
+    assert sorted(each.name for each in old_pair[1].parent.iterdir()) == sorted(["foo.crt", "foo.key", *theirs])
+    assert not finish(Path("none/foo.crt"), Path("none/foo.key"))
 
 
 def test_a_kill_before_a_first_pair_leaves_no_key_behind_a_certificate(tmp_path: Path) -> None:
