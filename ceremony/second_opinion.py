@@ -52,6 +52,66 @@ def openssl_verifies(root: x509.Certificate, below: Sequence[x509.Certificate], 
         return _run(program, "version").stdout.strip()
 
 
+def openssl_verifies_path(
+    anchor: x509.Certificate, between: Sequence[x509.Certificate], end: x509.Certificate, *, at: datetime
+) -> str | None:
+    """Have openssl verify one path through certificates that nobody trusts by themselves.
+
+    Args:
+        anchor: the only certificate that is trusted.
+        between: certificates that may lead from it to the end.
+        end: the certificate that the path must reach.
+        at: aware UTC, the moment at which the path must be valid.
+
+    Returns:
+        The program's version, or ``None`` when it is not installed.
+
+    Raises:
+        Fatal: ``second-opinion.refused``.
+    """
+    program = shutil.which("openssl")
+    if program is None:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = [Path(scratch) / name for name in ("anchor.pem", "between.pem", "end.pem")]
+        for path, certificates in zip(paths, ((anchor,), between, (end,)), strict=True):
+            path.write_bytes(certificate_pem(*certificates))
+        done = _run(
+            program, "verify", "-x509_strict", "-attime", str(int(at.timestamp())), "-no-CApath", "-no-CAstore",
+            "-CAfile", str(paths[0]), "-untrusted", str(paths[1]), str(paths[2]),
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise Fatal("second-opinion.refused", "openssl finds no path that this program finds")
+        return _run(program, "version").stdout.strip()
+
+
+def openssl_verifies_list(issuer: x509.Certificate, der: bytes) -> str | None:
+    """Have openssl verify a revocation list's signature.
+
+    Args:
+        issuer: the CA whose list it is.
+        der: the list.
+
+    Returns:
+        The program's version, or ``None`` when it is not installed.
+
+    Raises:
+        Fatal: ``second-opinion.refused``.
+    """
+    program = shutil.which("openssl")
+    if program is None:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        anchor, path = Path(scratch) / "issuer.pem", Path(scratch) / "list.crl"
+        anchor.write_bytes(certificate_pem(issuer))
+        path.write_bytes(der)
+        done = _run(program, "crl", "-inform", "DER", "-in", str(path), "-noout", "-CAfile", str(anchor))
+        # Its exit status is 0 for a bad signature too.
+        if done.returncode != 0 or "verify OK" not in done.stderr:
+            raise Fatal("second-opinion.refused", "openssl refuses a revocation list that this program accepts")
+        return _run(program, "version").stdout.strip()
+
+
 def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(  # noqa: S603 (a fixed program, no shell, paths of our own)

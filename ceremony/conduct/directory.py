@@ -15,6 +15,7 @@ from ceremony.plan import Plan, load_plan
 from ceremony.records import ENDINGS, OPENINGS, Act, Facts, Kind, Mode, opening, recorded_certificate
 from ceremony.share_history import ShareHistory
 from ceremony.shares import ShareCommitments
+from ceremony.signing.act import ActSigner
 from ceremony.transcript import Record, Transcript
 from shared import durable
 from shared.clock import Clock
@@ -90,9 +91,10 @@ class CeremonyDirectory:
 class Journal:
     """An open transcript: appends records, and finds what earlier acts recorded."""
 
-    def __init__(self, transcript: Transcript, watch: Watch | None = None) -> None:
+    def __init__(self, transcript: Transcript, watch: Watch | None = None, signer: ActSigner | None = None) -> None:
         self._transcript = transcript
         self._watch = watch
+        self._signer = signer
 
     def append(self, kind: Kind, facts: Facts) -> None:
         """Append a record; when this returns it is on the disk.
@@ -105,9 +107,36 @@ class Journal:
             self._watch.check(self._transcript.records, kind.value, facts)
         self._transcript.append(kind.value, facts)
 
+    def open_act(self, kind: Kind, facts: Facts) -> None:
+        """Append an act's opening, with the public key that its end will be signed by.
+
+        Raises:
+            PolicyDenied: ``compare.differs``.
+            StoreFailed: ``file.write-failed``.
+        """
+        signer = ActSigner()
+        self.append(kind, {**facts, **signer.opening()})
+        self._signer = signer
+
+    def end_act(self, kind: Kind, facts: Facts) -> None:
+        """Append an act's end, and the signature under it by the key of its opening.
+
+        Raises:
+            StoreFailed: ``file.write-failed``.
+        """
+        self.append(kind, facts)
+        if self._signer is not None:
+            self.append(Kind.ACT_SIGNED, self._signer.sign(self.head()))
+            self._signer = None
+
     def head(self) -> bytes:
         """Return the digest of the last record."""
         return self._transcript.head()
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records so far."""
+        return self._transcript.records
 
     def find(self, kind: Kind) -> tuple[Record, ...]:
         """Return the records of a kind."""
@@ -183,10 +212,11 @@ def create_journal(
         RequestRejected: ``file.exists``.
         StoreFailed: ``file.write-failed``.
     """
-    genesis = opening(Act.ROOT, mode, plan_digest=plan.digest, title=plan.title)
+    signer = ActSigner()
+    genesis = {**opening(Act.ROOT, mode, plan_digest=plan.digest, title=plan.title), **signer.opening()}
     if watch is not None:
         watch.check((), Kind.GENESIS, genesis)
-    return Journal(Transcript.create(directory.transcript, genesis, clock), watch)
+    return Journal(Transcript.create(directory.transcript, genesis, clock), watch, signer)
 
 
 def open_journal(directory: CeremonyDirectory, clock: Clock, *, watch: Watch | None = None) -> Journal:
@@ -212,6 +242,6 @@ def act(journal: Journal, act_: Act) -> Iterator[None]:
         code = error.code if isinstance(error, ColdrootError) else f"unexpected.{type(error).__name__}"
         # The first error is the one to report; a failure that cannot even be recorded is noted by the next act.
         with contextlib.suppress(ColdrootError):
-            journal.append(Kind.ACT_FAILED, {"act": act_.value, "code": code})
+            journal.end_act(Kind.ACT_FAILED, {"act": act_.value, "code": code})
         raise
-    journal.append(Kind.ACT_CLOSED, {"act": act_.value})
+    journal.end_act(Kind.ACT_CLOSED, {"act": act_.value})

@@ -1,0 +1,173 @@
+"""The end of the root key: destroyed by a quorum, its absence proven, the token erased, a certificate for people.
+
+The steps; the numbers return in the code. After 3 there is no way back.
+
+1. the host is fit; the transcript verifies and is continued; the plan lists the act;
+2. a quorum unlocks the HSM, whose inventory is as recorded; people confirm which keys shall end;
+3. each key is destroyed, private and public half, after the intent was recorded;
+4. its absence is proven: a search by its label, a search by its id, and the inventory find nothing;
+5. whatever else the token holds is destroyed; its inventory is empty;
+6. the token is erased, and refuses the PIN that opened it;
+7. the certificate of destruction is drawn from the record; the transcript closes.
+
+After a crash the act goes on where it stopped: destroying what is gone already is no error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ceremony import inventory
+from ceremony.conduct.continuing import later_act
+from ceremony.conduct.later import (
+    Continued,
+    File,
+    OpenHsm,
+    check_places,
+    continue_ceremony,
+    unlocked_hsm,
+    write_files,
+)
+from ceremony.conduct.setting import Setting
+from ceremony.conduct.unlocking import unlock
+from ceremony.destruction import FILE, destruction_of, draw
+from ceremony.hsm.erasing import erase_token
+from ceremony.inventory import DESTROY_KEY, Key
+from ceremony.plan import ActKind, PlannedAct
+from ceremony.records import Act, Kind
+from ceremony.script import StepName
+from shared.errors import Fatal, NotFound
+from shared.keystore import Token
+
+_ERASE = "erase-token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destroyed:
+    """What the act leaves."""
+
+    labels: tuple[str, ...]
+    """Of the keys that are no more."""
+    file: str
+    """The certificate of destruction, relative to the ceremony's directory."""
+    head: bytes
+    """The transcript's head digest."""
+
+
+def destroy(setting: Setting) -> Destroyed:
+    """Conduct the end of the root key.
+
+    Args:
+        setting: where, with which HSM and people.
+
+    Raises:
+        RequestRejected: ``ceremony.*``, ``share.*``, ``transcript.*``, ``file.*``.
+        PolicyDenied: ``host.not-fit`` or ``people.refused``.
+        PeerFailed: ``hsm.*``.
+        Fatal: ``destroy.remains`` or ``hsm.not-erased``: the key may still exist.
+    """
+    people = setting.people
+    # 1.
+    continued = continue_ceremony(
+        setting,
+        PlannedAct(kind=ActKind.DESTROY),
+        command="ceremony destroy",
+        rehearsal="ceremony rehearse destroy",
+        even_destroyed=not (setting.directory.path / FILE).exists(),
+    )
+    journal = continued.journal
+    check_places(continued, {FILE: None})
+    with later_act(setting, journal, continued.plan, Act.DESTROY):
+        if not journal.find(Kind.TOKEN_ERASED):
+            _erase(continued, _empty(continued))
+        # 7.
+        end = destruction_of(journal.records)
+        assert end is not None
+        write_files(continued, File(name=FILE, content=draw(continued.plan, setting.mode, end)))
+    people.step(StepName.TRANSCRIPT_CLOSED)
+    return Destroyed(labels=tuple(key.label for key in end.keys), file=FILE, head=journal.head())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Emptied:
+    serial: str
+    so_pin: bytes
+    user_pin: bytes
+    tried_before: bool
+
+    def __repr__(self) -> str:
+        return "_Emptied(hidden)"
+
+
+def _empty(continued: Continued) -> _Emptied:
+    """Destroy what the token holds; return what erasing it needs. An erased token cannot be looked into again."""
+    journal, people = continued.journal, continued.setting.people
+    if any(record.body.get("operation") == _ERASE for record in journal.find(Kind.HSM_INTENT)):
+        people.tell("an earlier attempt emptied the token, and may have erased it: it is erased again")
+        unlocked = unlock(continued.setting, journal)
+        secret, serial = unlocked.secret, unlocked.serial
+        return _Emptied(serial=serial, so_pin=secret.so_pin(), user_pin=secret.user_pin(), tried_before=True)
+    # 2.
+    with unlocked_hsm(continued, writable=True) as opened:
+        people.step(StepName.KEY_DESTROYED)
+        keys = inventory.expected(journal.records).keys
+        for key in keys:
+            people.tell(f"to be destroyed: key {key.label!r}, id {key.key_id}")
+            people.tell(f"sha256 of its public key: {key.public_key_sha256}")
+        people.confirm(f"{', '.join(key.label for key in keys) or 'what is left'} shall be destroyed for ever")
+        for key in keys:
+            _destroy_key(continued, opened, key)
+        # 5.
+        opened.token.destroy()
+        if opened.token.inventory():
+            raise Fatal("destroy.remains", "the token still holds objects after they were destroyed")
+        secret = opened.secret
+        return _Emptied(serial=opened.serial, so_pin=secret.so_pin(), user_pin=secret.user_pin(), tried_before=False)
+
+
+def _destroy_key(continued: Continued, opened: OpenHsm, key: Key) -> None:
+    journal, token, key_id = continued.journal, opened.token, bytes.fromhex(key.key_id)
+    # 3.
+    journal.append(Kind.HSM_INTENT, {"operation": DESTROY_KEY, "label": key.label, "id": key.key_id})
+    gone = token.destroy(key_id)
+    facts = {"label": key.label, "id": key.key_id, "public_key_sha256": key.public_key_sha256}
+    journal.append(Kind.KEY_DESTROYED, {**facts, "objects": inventory.to_json(gone)})
+    # 4.
+    _check_absent(token, label=key.label)
+    _check_absent(token, key_id=key_id)
+    if any(each.key_id == key.key_id or each.label == key.label for each in token.inventory()):
+        raise Fatal("destroy.remains", f"the inventory still shows the key {key.label!r}")
+    journal.append(
+        Kind.ABSENCE_PROVEN,
+        {"label": key.label, "id": key.key_id, "not_found_by": ["label", "id", "inventory"]},
+    )
+    continued.setting.people.tell(
+        f"key {key.label!r}: destroyed, and found no more by label, by id or in the inventory"
+    )
+
+
+def _check_absent(token: Token, *, label: str | None = None, key_id: bytes | None = None) -> None:
+    # 4. Only the plain answer that there is no such key proves it.
+    try:
+        token.find(label=label, key_id=key_id)
+    except NotFound as missing:
+        if missing.code == "hsm.key-missing":
+            return
+        raise
+    raise Fatal("destroy.remains", "the token still finds a key that was destroyed")
+
+
+def _erase(continued: Continued, emptied: _Emptied) -> None:
+    # 6.
+    setting, journal = continued.setting, continued.journal
+    setting.people.step(StepName.TOKEN_DESTROYED)
+    journal.append(Kind.HSM_INTENT, {"operation": _ERASE, "serial": emptied.serial})
+    refusal = erase_token(
+        setting.hsm,
+        emptied.serial,
+        so_pin=emptied.so_pin,
+        user_pin=emptied.user_pin,
+        tried_before=emptied.tried_before,
+    )
+    journal.append(Kind.TOKEN_ERASED, {"serial": emptied.serial, "refusal": refusal})
+    setting.people.tell(f"token {emptied.serial}: erased; the PIN that opened it is refused ({refusal})")
