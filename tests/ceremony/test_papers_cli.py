@@ -102,7 +102,7 @@ def test_one_custodian_checks_one_sheet(finished: Rehearsal, monkeypatch: pytest
 
 
 def _defaults(text: str) -> dict[str, object]:
-    return {"scans": (), "printer": None, "keyboard": types(lambda _: text)}
+    return {**(AtTerminal.__init__.__kwdefaults__ or {}), "keyboard": types(lambda _: text)}
 
 
 @needs_softhsm
