@@ -28,8 +28,8 @@ _LONGEST_SHOWN = 200
 
 # Members of a record's body that may differ, by its kind.
 _VARIABLES: Mapping[str, frozenset[str]] = {
-    Kind.GENESIS: frozenset({"mode"}),
-    Kind.ACT_OPENED: frozenset({"mode"}),
+    Kind.GENESIS: frozenset({"mode", "signing_key"}),
+    Kind.ACT_OPENED: frozenset({"mode", "signing_key"}),
     Kind.TOKEN_INITIALISED: frozenset({"label", "serial", "manufacturer", "model", "firmware"}),
     # What the attributes must be is insisted on elsewhere; devices report others beside them.
     Kind.KEY_GENERATED: frozenset({"id", "public_key_sha256", "attributes"}),
@@ -50,8 +50,8 @@ _VARIABLES: Mapping[str, frozenset[str]] = {
     Kind.REPLY_WRITTEN: frozenset({"sha256", "frames"}),
 }
 # Records that one of the two may have and the other not: exceptions are read one by one, and only a real ceremony
-# removes its sheets.
-_ASIDE = frozenset({Kind.EXCEPTION, Kind.SHEET_REMOVED})
+# removes its sheets. A signature follows every act that its program ended.
+_ASIDE = frozenset({Kind.EXCEPTION, Kind.SHEET_REMOVED, Kind.ACT_SIGNED})
 _BROKEN = frozenset({Kind.ACT_FAILED, Kind.ACT_ABANDONED})
 
 

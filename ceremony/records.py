@@ -91,6 +91,7 @@ class Kind(StrEnum):
     ACT_FAILED = "act-failed"
     ACT_ABANDONED = "act-abandoned"
     ACT_CLOSED = "act-closed"
+    ACT_SIGNED = "act-signed"
 
 
 class Retirement(StrEnum):

@@ -12,7 +12,8 @@ What is checked, in this order; the numbers return in the code:
 7. the shares are as planned, every quorum was proven, each sheet was read back, and only quorums of the set that
    was live unlocked the HSM (``share_evidence``);
 8. a second implementation (openssl, where installed) accepts the chains;
-9. the files that lie here and are recorded by digest are unchanged.
+9. the files that lie here and are recorded by digest are unchanged;
+10. each act that its program ended is signed by the key of its opening (``signing.act`` says what that proves).
 
 A claim that does not hold raises; nothing after it is checked.
 """
@@ -31,6 +32,7 @@ from ceremony.plan import IntermediatePlan, Plan, end_of_validity, load_plan
 from ceremony.records import ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
 from ceremony.second_opinion import openssl_verifies
 from ceremony.share_evidence import share_claims
+from ceremony.signing.act import signed_acts
 from ceremony.transcript import Record, verify_chain
 from shared import durable
 from shared.crossing.words import digest_words
@@ -82,7 +84,7 @@ def verify(directory: Path, *, expected_head: bytes | None = None, report: Calla
     records = verify_chain(data, expected_head=expected_head)
     claims: list[Claim] = []
     evidence = _Evidence(directory=directory, records=records, head=records[-1].digest)
-    for check in (_chain(expected_head), _acts, _plan, _key, _root, _intermediates, _shares, _second, _files):
+    for check in (_chain(expected_head), _acts, _plan, _key, _root, _intermediates, _shares, _second, _files, _signatures):
         for claim in check(evidence):
             claims.append(claim)
             report(claim)
@@ -170,7 +172,7 @@ def _acts(evidence: _Evidence) -> Iterator[Claim]:
             names.append(inside)
             if _text(record.body, "mode") != evidence.mode:
                 raise _false("acts.mode", f"record {record.seq} mixes rehearsal and real ceremony")
-        elif inside is None and record.kind != Kind.EXCEPTION:
+        elif inside is None and record.kind not in {Kind.EXCEPTION, Kind.ACT_SIGNED}:
             raise _false("acts.order", f"record {record.seq} stands outside any act")
         elif record.kind in ENDINGS:
             inside = None
@@ -303,6 +305,18 @@ def _files(evidence: _Evidence) -> Iterator[Claim]:
             text=f"{len(checked)} share sheets still lie here, unchanged; after a real ceremony none may",
             evidence=", ".join(checked),
         )
+
+
+def _signatures(evidence: _Evidence) -> Iterator[Claim]:
+    # 10.
+    signed = list(signed_acts(evidence.records))
+    ended = len(evidence.of(Kind.ACT_CLOSED)) + len(evidence.of(Kind.ACT_FAILED))
+    cut = f"; {ended - len(signed)} ended without: the program was killed right then" if ended > len(signed) else ""
+    yield Claim(
+        code="signatures",
+        text=f"{len(signed)} acts are signed by the program that opened them{cut}",
+        evidence=f"records {', '.join(str(each.seq) for each in signed) or 'none'}",
+    )
 
 
 def _root_record(evidence: _Evidence) -> Record:

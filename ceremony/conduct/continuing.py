@@ -57,6 +57,6 @@ def later_act(setting: Setting, journal: Journal, plan: Plan, act_: Act, *, name
         journal.append(Kind.ACT_ABANDONED, {"act": abandoned})
         setting.people.tell(f"the act before, {abandoned}, was never closed: recorded as abandoned")
     facts = dict(opening(act_, setting.mode, plan_digest=plan.digest, title=plan.title))
-    journal.append(Kind.ACT_OPENED, facts | ({"name": name} if name else {}))
+    journal.open_act(Kind.ACT_OPENED, facts | ({"name": name} if name else {}))
     with act(journal, act_):
         yield

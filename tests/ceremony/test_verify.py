@@ -59,6 +59,7 @@ def test_every_claim_is_made(finished: Rehearsal) -> None:
     claims = _claims(finished.directory, _head(finished.directory))
     assert claims == [
         "transcript.chain", "acts", "plan", "key", "root", "intermediate", "shares", "second-opinion", "sheets",
+        "signatures",
     ]  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def test_without_hsm_shares_network_and_sheets(finished: Rehearsal, tmp_path: Pa
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "verified: 8 claims" in done.stdout
+    assert "verified: 9 claims" in done.stdout
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -146,6 +147,13 @@ def _set(kind: str, **values: object) -> Callable[[list[dict[str, object]]], Non
         (_set("shares-read-back", indexes=[1, 2, 3, 4]), "verify.shares.read-back"),
         (_set("request-accepted", public_key_sha256="00" * 32), "verify.intermediate.request"),
         (_set("genesis", mode=7), "verify"),
+        (_set("genesis", signing_key="00" * 32), "verify.signature.wrong"),
+        (_set("genesis", signing_key="x"), "verify.signature.key"),
+        (_set("act-closed", act="other"), "verify.signature.wrong"),
+        (_set("act-signed", head="00" * 32), "verify.signature.wrong"),
+        (_set("act-signed", signature="00" * 64), "verify.signature.wrong"),
+        (_set("act-signed", signature=7), "verify.signature.key"),
+        (lambda records: records.append(dict(records[-1])), "verify.signature.place"),
     ],
 )
 def test_a_consistent_forgery_still_lies(
@@ -174,7 +182,7 @@ def test_the_command(finished: Rehearsal, tmp_path: Path) -> None:
     """What an auditor types, and what a script reads."""
     done = finished.run("verify", finished.directory, "--json")
     verdict = json.loads(done.stdout)
-    assert (verdict["mode"], len(verdict["claims"]), len(verdict["words"])) == ("rehearsal", 9, 32)
+    assert (verdict["mode"], len(verdict["claims"]), len(verdict["words"])) == ("rehearsal", 10, 32)
     head = finished.run("transcript", "head", finished.directory).stdout.splitlines()
     assert finished.run("verify", finished.directory, "--head", head[1]).exit_code == 0
     assert finished.run("verify", finished.directory, "--head", "00" * 32).exit_code == 1
