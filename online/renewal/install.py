@@ -19,7 +19,8 @@ Two plain files cannot be replaced in one instant; a server that reads between 2
 again. Where that must not be, the pair is named through a link to a directory (``online.renewal.versions``), which is
 turned in one instant. A link in the place of a file is refused: replacing it would leave the file behind it stale.
 
-Of several processes that install into one directory, one does at a time: the directory is their lock.
+Of several processes that install into one directory, one does at a time: the directory is their lock. Whoever has it
+removes what killed ones left behind: hidden files beside the pair, which may hold keys that came to nothing.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def install_certificate(
     if overwrite and key is not None and is_versioned(path, key):
         _install_version(chain, {path: (pem, durable.PUBLIC)}, further or {})
         return
-    with _turn_at(path.parent):
+    with _turn_at(path):
         if overwrite:
             _replace(path, pem, durable.PUBLIC)
         else:
@@ -133,11 +134,11 @@ def install_pair(
         _install_version(chain, {key: (key_pem, durable.PRIVATE), certificate: (pem, durable.PUBLIC)}, further or {})
         return
     if not certificate.exists() and not key.exists():
-        with _turn_at(key.parent), durable.Staging() as staging:
+        with _turn_at(key, certificate), durable.Staging() as staging:
             staging.add(key, key_pem, mode=durable.PRIVATE)
             staging.add(certificate, pem, mode=durable.PUBLIC)
     else:
-        with _turn_at(key.parent):
+        with _turn_at(key, _pending(key), certificate):
             _replace_pair(certificate, key, pem, key_pem)
     write_further(further or {})
 
@@ -149,7 +150,8 @@ def write_further(files: Mapping[Path, bytes]) -> None:
         StoreFailed: ``file.write-failed``.
     """
     for path, content in files.items():
-        _replace(path, content, durable.PRIVATE)
+        with _turn_at(path):
+            _replace(path, content, durable.PRIVATE)
 
 
 def check_pair_outputs(certificate: Path, key: Path, *, overwrite: bool) -> None:
@@ -179,10 +181,7 @@ def finish(certificate: Path, key: Path) -> bool:
     pending = _pending(key)
     if not key.parent.is_dir() or not (os.path.lexists(pending) or _begun(key)):
         return False
-    with _turn_at(key.parent):
-        # Whoever writes such a file holds the turn until it is in place: what lies here now is nobody's.
-        for each in _begun(key):
-            _remove(each)
+    with _turn_at(key, pending, certificate):
         try:
             content = durable.read_private(pending)
         except RequestRejected as error:
@@ -231,7 +230,7 @@ def _install_version(
     """Put into one new version whatever is named through its link, and write the rest after it."""
     link = next(iter(files)).parent
     inside = {**files, **{path: (content, durable.PRIVATE) for path, content in further.items() if path.parent == link}}
-    with _turn_at(link.parent):
+    with _turn_at(link):
         install_version(
             link,
             version_name(chain[0]),
@@ -246,7 +245,9 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
 
 
 @contextlib.contextmanager
-def _turn_at(directory: Path) -> Iterator[None]:
+def _turn_at(*places: Path) -> Iterator[None]:
+    """Wait for our turn at the directory of the first place, then clear up around all of them."""
+    directory = places[0].parent
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -255,6 +256,10 @@ def _turn_at(directory: Path) -> Iterator[None]:
         # A network file system may know no such lock; it is a courtesy between processes, not what keeps pairs whole.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Whoever writes such a file holds the turn until it is in place: what lies here now is nobody's.
+        for place in places:
+            for each in durable.staged_for(place):
+                _remove(each)
         yield
     finally:
         os.close(descriptor)
