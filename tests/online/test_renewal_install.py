@@ -177,7 +177,7 @@ def _dying(real: Callable[..., object], calls: Iterator[int], number: int) -> Ca
 
 
 def test_a_kill_at_any_step_loses_nothing(tmp_path: Path) -> None:
-    """Whatever call is the last one: the old pair or the new one is there, at once or after ``finish``; no stray key is."""
+    """Whatever call is the last: the old pair or the new one is there, at once or after ``finish``; no other key is."""
     states = []
     for number in range(200):
         directory = tmp_path / str(number)
