@@ -26,6 +26,9 @@ Facts = Mapping[str, Json]
 _VARIES = "varies"
 _LONGEST_SHOWN = 200
 
+_OF_CERTIFICATES = frozenset(
+    {"serial", "not_before", "not_after", "public_key_sha256", "tbs_sha256", "sha256", "der"}
+)
 # Members of a record's body that may differ, by its kind.
 _VARIABLES: Mapping[str, frozenset[str]] = {
     Kind.GENESIS: frozenset({"mode", "signing_key"}),
@@ -33,10 +36,13 @@ _VARIABLES: Mapping[str, frozenset[str]] = {
     Kind.TOKEN_INITIALISED: frozenset({"label", "serial", "manufacturer", "model", "firmware"}),
     # What the attributes must be is insisted on elsewhere; devices report others beside them.
     Kind.KEY_GENERATED: frozenset({"id", "public_key_sha256", "attributes"}),
+    Kind.NEXT_KEY_GENERATED: frozenset({"id", "public_key_sha256", "attributes"}),
     Kind.CERTIFICATE_PREPARED: frozenset({"tbs_sha256"}),
-    Kind.CERTIFICATE_ISSUED: frozenset(
-        {"serial", "not_before", "not_after", "public_key_sha256", "tbs_sha256", "sha256", "der"}
-    ),
+    Kind.CERTIFICATE_ISSUED: _OF_CERTIFICATES,
+    Kind.CROSS_ISSUED: _OF_CERTIFICATES,
+    Kind.NEXT_ROOT_ISSUED: _OF_CERTIFICATES,
+    Kind.LIST_PREPARED: frozenset({"tbs_sha256"}),
+    Kind.LIST_ISSUED: frozenset({"tbs_sha256", "sha256", "der"}),
     Kind.SHARES_DEALT: frozenset({"set_id", "identifier", "shares", "secret"}),
     Kind.SHEET_WRITTEN: frozenset({"set_id", "sha256", "receipt_sha256"}),
     Kind.SHEET_READ_BACK: frozenset({"set_id"}),
@@ -44,10 +50,15 @@ _VARIABLES: Mapping[str, frozenset[str]] = {
     Kind.QUORUM_UNLOCKED: frozenset({"set_id", "indexes", "token"}),
     Kind.QUORUM_RECOMBINED: frozenset({"set_id", "indexes"}),
     Kind.PINS_REPLACED: frozenset({"token", "from_set", "to_set"}),
-    Kind.HSM_INTENT: frozenset({"token", "from_set", "to_set"}),
+    Kind.HSM_INTENT: frozenset({"token", "from_set", "to_set", "id", "serial"}),
     Kind.SHARES_RETIRED: frozenset({"set_id"}),
     Kind.REQUEST_ACCEPTED: frozenset({"bundle_sha256", "public_key_sha256"}),
     Kind.REPLY_WRITTEN: frozenset({"sha256", "frames"}),
+    Kind.KEY_WRAPPED: frozenset({"sha256", "set_id", "token"}),
+    Kind.BACKUP_RESTORED: frozenset({"sha256", "id", "public_key_sha256", "attributes", "signature"}),
+    Kind.KEY_DESTROYED: frozenset({"id", "public_key_sha256"}),
+    Kind.ABSENCE_PROVEN: frozenset({"id"}),
+    Kind.TOKEN_ERASED: frozenset({"serial", "refusal"}),
 }
 # Records that one of the two may have and the other not: exceptions are read one by one, and only a real ceremony
 # removes its sheets. A signature follows every act that its program ended.
@@ -200,16 +211,45 @@ def _certificate(body: Facts) -> dict[str, Json]:
         value = _VARIES if identifier else extension.value.public_bytes().hex()
         extensions.append(f"{extension.oid.dotted_string}{' critical' if extension.critical else ''} {value}")
     return {
-        "second_opinion": body.get("second_opinion") != "not asked",
+        **_opinions(body),
         "extensions": extensions,
         "signature_algorithm": certificate.signature_algorithm_oid.dotted_string,
     }
+
+
+def _opinions(body: Facts) -> dict[str, Json]:
+    """Which other programs were asked; their versions are the machine's own."""
+    return {name: body[name] != "not asked" for name in ("second_opinion", "pkilint") if name in body}
+
+
+def _list(body: Facts) -> dict[str, Json]:
+    """What a list revokes, without the serials, which are drawn."""
+    return {"revoked": _parts(body.get("revoked"), "date", "reason"), **_opinions(body)}
+
+
+def _objects(body: Facts) -> dict[str, Json]:
+    """What the token holds, without the identifiers, which are drawn."""
+    return {"objects": _parts(body.get("objects"), "kind", "key_type", "label")}
+
+
+def _parts(rows: Json, *names: str) -> list[Json]:
+    """Return some members of each row."""
+    if not isinstance(rows, list):
+        return []
+    return [[row.get(name) for name in names] if isinstance(row, Mapping) else row for row in rows]
 
 
 _REDUCED: Mapping[str, Callable[[Facts], dict[str, Json]]] = {
     Kind.HOST_CHECKED: _host,
     Kind.HSM_INTENT: _intent,
     Kind.CERTIFICATE_ISSUED: _certificate,
+    Kind.CROSS_ISSUED: _certificate,
+    Kind.NEXT_ROOT_ISSUED: _certificate,
+    Kind.LIST_ISSUED: _list,
+    Kind.INVENTORY_TAKEN: _objects,
+    Kind.KEY_DESTROYED: _objects,
+    Kind.FILES_WRITTEN: lambda body: {"files": _parts(body.get("files"), "file")},
+    Kind.KEY_WRAPPED: lambda body: {"keys": _parts(body.get("keys"), "label")},
 }
 
 

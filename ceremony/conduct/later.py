@@ -27,6 +27,7 @@ from ceremony.conduct.unlocking import unlock
 from ceremony.inventory import Moment
 from ceremony.plan import Plan, PlannedAct
 from ceremony.records import Kind, certificate_facts
+from ceremony.script import numbered
 from ceremony.secret import CeremonySecret
 from ceremony.transcript import Json
 from shared import durable
@@ -87,11 +88,13 @@ def continue_ceremony(
     """
     directory = setting.directory
     plan = directory.load_plan()
-    journal = open_journal(directory, setting.clock)
+    journal = open_journal(directory, setting.clock, watch=setting.watch)
     check_continues(setting, journal, plan, command=command, rehearsal=rehearsal)
     if act is not None and act not in plan.acts:
         planned = ", ".join(map(str, plan.acts))
         raise RequestRejected("ceremony.unplanned-act", f"the plan has no act {act}", hint=f"planned: {planned}")
+    if act is not None:
+        setting.people.guide(numbered(plan, act))
     if journal.find(Kind.TOKEN_ERASED) and not even_destroyed:
         raise RequestRejected("ceremony.destroyed", "the root key of this ceremony was destroyed: nothing can follow")
     root = directory.load_root()

@@ -81,7 +81,6 @@ def _preparation(plan: Plan) -> Section:
     making = Making(plan=plan, part=PREPARATION, shares=plan.shares, people_only=True)
     brought: set[Fact] = {facts.MATERIALS}
     brought |= {facts.BLANK_TOKEN} if _begins(plan) else set()
-    brought |= {facts.SECOND_TOKEN} if PlannedAct(kind=ActKind.RESTORE_TEST) in plan.acts else set()
     steps = [
         making.step(
             StepName.ROOM_PREPARED,
@@ -207,7 +206,7 @@ def _materials(plan: Plan, shares: SharesPlan) -> Iterator[Material]:
     yield Material(name="Medium that the machine is started from", number="SHA-256, first 8 digits")
     yield Material(name="HSM" if _begins(plan) else "HSM in its bag", number="Serial, bag number")
     if ActKind.RESTORE_TEST in kinds:
-        yield Material(name="Second HSM, blank, for the test of the backup", number="Serial number")
+        yield Material(name="Medium with the wrapped backup, for its test", number="Bag number")
     yield Material(name="Medium with plan.toml and hsm.toml", number="Bag or serial number")
     for act in plan.acts:
         if act.kind is ActKind.INTERMEDIATE:

@@ -93,13 +93,11 @@ def restore_test(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.BACKUP_RESTORED,
             ADMINISTRATOR,
-            "The second token is connected; a witness reads its serial.",
+            "The backup is read from its medium; the screen shows its digest, which begins and ends as below.",
             "The screen says that a signature of the restored key verifies under the root's certificate.",
             "The screen says that the restored key is gone again.",
-            blanks=("Second token's serial",),
-            commits=True,
-            requires={facts.UNLOCKED, facts.BACKUP, facts.ROOT, facts.SECOND_TOKEN},
-            ends={facts.SECOND_TOKEN},
+            expects=(Expected(what="wrapped backup"),),
+            requires={facts.UNLOCKED, facts.BACKUP, facts.ROOT},
         ),
         closed(making),
     )
@@ -113,8 +111,9 @@ def destroy(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.KEY_DESTROYED,
             ADMINISTRATOR,
-            f"The screen asks for the label of the key; {making.plan.root.label} is typed, and read back by a witness.",
-            "The screen says that the key is absent from the token.",
+            f"The screen names what shall be destroyed, {making.plan.root.label} among it; a witness reads it aloud.",
+            "Everybody agrees; only then the question is answered with yes.",
+            "The screen says that the token holds nothing any more.",
             says="What is destroyed now cannot be brought back by anybody.",
             commits=True,
             requires={facts.UNLOCKED, facts.ROOT_KEY},
@@ -123,7 +122,8 @@ def destroy(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.TOKEN_DESTROYED,
             ADMINISTRATOR,
-            "The screen says that the token is blank again.",
+            "The screen says that the token was erased, and that the PIN that opened it is refused.",
+            "The certificate of destruction is printed, and signed by the witnesses.",
             blanks=("Token serial",),
             requires={facts.TOKEN},
             ends={facts.TOKEN, facts.UNLOCKED},

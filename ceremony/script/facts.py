@@ -11,7 +11,6 @@ PLAN: Fact = "a plan that everybody compared"
 HOST: Fact = "a host that was checked"
 TRANSCRIPT: Fact = "an open transcript"
 BLANK_TOKEN: Fact = "a blank token"  # noqa: S105 (an HSM's token)
-SECOND_TOKEN: Fact = "a second blank token"  # noqa: S105 (an HSM's token)
 TOKEN: Fact = "an initialised token"  # noqa: S105 (an HSM's token)
 SECRET: Fact = "the ceremony secret in memory"  # noqa: S105 (a name)
 SPLIT: Fact = "shares of the secret"

@@ -62,7 +62,7 @@ class StepName(StrEnum):
     OLD_SHEETS_DESTROYED = "old-sheets.destroyed", "The old sheets are destroyed"
     KEY_WRAPPED = "key.wrapped", "The root key is wrapped for the backup"
     BACKUP_SEALED = "backup.sealed", "The backup is sealed"
-    BACKUP_RESTORED = "backup.restored", "The backup is restored into a second token, tried and destroyed there"
+    BACKUP_RESTORED = "backup.restored", "The backup is restored, tried, and destroyed again"
     KEY_DESTROYED = "key.destroyed", "The root key is destroyed, and its absence proven"
     TOKEN_DESTROYED = "token.destroyed", "The token is erased"
 
