@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from ceremony.records import Kind, Mode, recorded_certificate
+from ceremony.records import BETWEEN_ACTS, Kind, Mode, recorded_certificate
 from ceremony.transcript import Json, Record
 from shared.errors import PolicyDenied, RequestRejected
 
@@ -31,8 +31,9 @@ _OF_CERTIFICATES = frozenset(
 )
 # Members of a record's body that may differ, by its kind.
 _VARIABLES: Mapping[str, frozenset[str]] = {
-    Kind.GENESIS: frozenset({"mode", "signing_key"}),
-    Kind.ACT_OPENED: frozenset({"mode", "signing_key"}),
+    # People may rehearse from a checkout; versions must be equal all the same.
+    Kind.GENESIS: frozenset({"mode", "signing_key", "wheelhouse"}),
+    Kind.ACT_OPENED: frozenset({"mode", "signing_key", "wheelhouse"}),
     Kind.TOKEN_INITIALISED: frozenset({"label", "serial", "manufacturer", "model", "firmware"}),
     # What the attributes must be is insisted on elsewhere; devices report others beside them.
     Kind.KEY_GENERATED: frozenset({"id", "public_key_sha256", "attributes"}),
@@ -61,8 +62,8 @@ _VARIABLES: Mapping[str, frozenset[str]] = {
     Kind.TOKEN_ERASED: frozenset({"serial", "refusal"}),
 }
 # Records that one of the two may have and the other not: exceptions are read one by one, and only a real ceremony
-# removes its sheets. A signature follows every act that its program ended.
-_ASIDE = frozenset({Kind.EXCEPTION, Kind.SHEET_REMOVED, Kind.ACT_SIGNED})
+# has bags, and removes its sheets. A signature follows every act that its program ended.
+_ASIDE = BETWEEN_ACTS | {Kind.SHEET_REMOVED, Kind.ACT_SIGNED}
 _BROKEN = frozenset({Kind.ACT_FAILED, Kind.ACT_ABANDONED})
 
 

@@ -15,6 +15,7 @@ from importlib import metadata
 
 from cryptography import x509
 
+from ceremony.host.wheelhouse import manifest_digest
 from ceremony.transcript import GENESIS, Json
 from shared.clock import rfc3339
 from shared.keys import certificate_key, describe, fingerprint, public_key_digest
@@ -88,6 +89,8 @@ class Kind(StrEnum):
     ABSENCE_PROVEN = "absence-proven"
     TOKEN_ERASED = "token-erased"  # noqa: S105 (an HSM's token)
     EXCEPTION = "exception"
+    BAG_SEALED = "bag-sealed"
+    BAG_OPENED = "bag-opened"
     ACT_FAILED = "act-failed"
     ACT_ABANDONED = "act-abandoned"
     ACT_CLOSED = "act-closed"
@@ -103,6 +106,8 @@ class Retirement(StrEnum):
     """It was dealt and never came to unlock anything."""
 
 
+BETWEEN_ACTS = frozenset({Kind.EXCEPTION, Kind.BAG_SEALED, Kind.BAG_OPENED, Kind.ACT_SIGNED})
+"""What may stand outside any act: what people record when it happens, and the signature under an act."""
 OPENINGS = frozenset({Kind.GENESIS, Kind.ACT_OPENED})
 ENDINGS = frozenset({Kind.ACT_CLOSED, Kind.ACT_FAILED, Kind.ACT_ABANDONED})
 """How an act ends: done, with an error that was recorded, or found open by the act after it."""
@@ -118,6 +123,7 @@ def opening(act: Act, mode: Mode, *, plan_digest: bytes, title: str) -> Facts:
         "plan": plan_digest.hex(),
         "title": title,
         "tools": tools | {"python": platform.python_version()},
+        "wheelhouse": manifest_digest(),
     }
 
 
