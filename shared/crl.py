@@ -17,7 +17,6 @@ No clock, no randomness but the throw-away keys, no file, no network.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,11 +28,10 @@ from cryptography.x509.oid import CRLEntryExtensionOID
 
 from shared import der
 from shared.clock import whole_seconds
-from shared.errors import Fatal, PolicyDenied, RequestRejected
-from shared.issue import Issuer
+from shared.errors import Fatal, RequestRejected
+from shared.issue import Issuer, Linted
 from shared.keys import KeyKind, PrivateKey, kind_of
 from shared.lint.crl import CrlContext, lint_crl
-from shared.lint.finding import Finding, Severity
 from shared.serials import LARGEST_SERIAL
 from shared.signing import algorithm_identifier, check_signature, sign, throw_away
 
@@ -137,20 +135,8 @@ class CrlRequest:
 
 
 @dataclass(slots=True, kw_only=True)
-class PreparedCrl:
+class PreparedCrl(Linted):
     """A linted TBSCertList, waiting for one real signature. Only ``prepare_crl`` makes one."""
-
-    _issuer: Issuer
-    tbs: bytes = field(repr=False)
-    """The DER that will be signed."""
-    findings: tuple[Finding, ...]
-    """Notices; errors never get this far."""
-    _used: bool = False
-
-    @property
-    def tbs_digest(self) -> str:
-        """SHA-256 of the TBSCertList in lower-case hex."""
-        return hashlib.sha256(self.tbs).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,11 +181,7 @@ def prepare_crl(request: CrlRequest, issuer: Issuer) -> PreparedCrl:
         entries={each.serial: (whole_seconds(each.revoked_at), int(each.reason)) for each in request.entries},
         listed=len(request.entries),
     )
-    findings = lint_crl(draft, context)
-    for finding in findings:
-        if finding.severity is Severity.ERROR:
-            raise PolicyDenied(f"lint.{finding.code}", f"{finding.message} ({finding.citation})")
-    return PreparedCrl(_issuer=issuer, tbs=tbs, findings=findings)
+    return PreparedCrl(issuer=issuer, tbs=tbs, findings=lint_crl(draft, context))
 
 
 def issue_crl(prepared: PreparedCrl, key: PrivateKey) -> SignedCrl:
@@ -214,12 +196,8 @@ def issue_crl(prepared: PreparedCrl, key: PrivateKey) -> SignedCrl:
             caller must stop signing. An HSM's own failure passes through as the ``PeerFailed`` that it raised.
     """
     # 2. Once, and only with the key that it was prepared for.
-    if prepared._used:  # noqa: SLF001 (the pair of functions owns the type)
-        raise Fatal("issue.spent", "a prepared revocation list was to be signed twice")
-    prepared._used = True  # noqa: SLF001
-    issuer = prepared._issuer  # noqa: SLF001
-    if key.public_key() != issuer.public_key:
-        raise Fatal("issue.wrong-key", "the signing key is not the issuer's key")
+    prepared.spend(key)
+    issuer = prepared.issuer
     encoded = _assemble(prepared.tbs, kind_of(issuer.public_key), sign(key, prepared.tbs))
     crl = x509.load_der_x509_crl(encoded)
     # 3. What was signed is what was linted.

@@ -34,7 +34,7 @@ from shared.lint import Finding, Severity, lint_certificate
 from shared.lint.rules import Context
 from shared.names import SanSet
 from shared.profile import Profile, Role
-from shared.signing import check_signature, throw_away
+from shared.signing import check_signature, sign_whole, throw_away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,21 +92,42 @@ class IssuanceRequest:
 
 
 @dataclass(slots=True, kw_only=True)
-class Prepared:
-    """A linted TBSCertificate, waiting for one real signature. Only ``prepare`` makes one."""
+class Linted:
+    """What waits for one real signature, a certificate or a revocation list. No error that lint found gets this far."""
 
-    _builder: x509.CertificateBuilder
-    _issuer: Issuer
-    tbs: bytes
+    issuer: Issuer
+    tbs: bytes = field(repr=False)
     """The DER that will be signed."""
     findings: tuple[Finding, ...]
-    """Notices; errors never get this far."""
+    """What lint found: notices only."""
     _used: bool = False
+
+    def __post_init__(self) -> None:
+        for finding in self.findings:
+            if finding.severity is Severity.ERROR:
+                raise PolicyDenied(f"lint.{finding.code}", f"{finding.message} ({finding.citation})")
 
     @property
     def tbs_digest(self) -> str:
-        """SHA-256 of the TBSCertificate in lower-case hex."""
+        """SHA-256 of ``tbs`` in lower-case hex."""
         return hashlib.sha256(self.tbs).hexdigest()
+
+    def spend(self, key: PrivateKey) -> None:
+        """Take the one use (invariant 2), whatever happens afterwards.
+
+        Raises:
+            Fatal: ``issue.spent`` or ``issue.wrong-key``.
+        """
+        if self._used:
+            raise Fatal("issue.spent", "what was prepared once was to be signed twice")
+        self._used = True
+        if key.public_key() != self.issuer.public_key:
+            raise Fatal("issue.wrong-key", "the signing key is not the issuer's key")
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared(Linted):
+    """A linted TBSCertificate, waiting for one real signature. Only ``prepare`` makes one."""
 
 
 def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepared:
@@ -124,8 +145,7 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
     check_public_key(request.public_key)
     kind = kind_of(issuer.public_key)
     try:
-        builder = _builder(profile, request, issuer)
-        draft = builder.sign(throw_away(kind), signature_hash(kind))
+        draft = _builder(profile, request, issuer).sign(throw_away(kind), signature_hash(kind))
     except (ValueError, TypeError) as error:
         raise RequestRejected("issue.unencodable", f"the certificate cannot be encoded: {error}") from None
     context = Context(
@@ -136,10 +156,7 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
         subject_key_identifier=request.subject_key_identifier,
     )
     findings = lint_certificate(draft, context)
-    for finding in findings:
-        if finding.severity is Severity.ERROR:
-            raise PolicyDenied(f"lint.{finding.code}", f"{finding.message} ({finding.citation})")
-    return Prepared(_builder=builder, _issuer=issuer, tbs=draft.tbs_certificate_bytes, findings=findings)
+    return Prepared(issuer=issuer, tbs=draft.tbs_certificate_bytes, findings=findings)
 
 
 def issue(prepared: Prepared, key: PrivateKey) -> x509.Certificate:
@@ -154,14 +171,10 @@ def issue(prepared: Prepared, key: PrivateKey) -> x509.Certificate:
             caller must stop signing. An HSM's own failure passes through as the ``PeerFailed`` that it raised.
     """
     # 2. Once, and only with the key that it was prepared for.
-    if prepared._used:  # noqa: SLF001 (the pair of functions owns the type)
-        raise Fatal("issue.spent", "a prepared certificate was to be signed twice")
-    prepared._used = True  # noqa: SLF001
-    issuer = prepared._issuer  # noqa: SLF001
-    if key.public_key() != issuer.public_key:
-        raise Fatal("issue.wrong-key", "the signing key is not the issuer's key")
-    certificate = prepared._builder.sign(key, signature_hash(kind_of(issuer.public_key)))  # noqa: SLF001
-    # 3. What was signed is what was linted.
+    prepared.spend(key)
+    issuer = prepared.issuer
+    # 3. What is signed is what was linted: its very bytes. Building them anew would cost a third of a signature.
+    certificate = x509.load_der_x509_certificate(sign_whole(key, prepared.tbs))
     if certificate.tbs_certificate_bytes != prepared.tbs:
         raise Fatal("issue.tbs-changed", "the signed certificate differs from the linted one")
     # 4. The signature verifies.

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from online import crl_reading
-from online.cli.options import FILE, Where, done, force_option, where_options
+from online.cli.options import FILE, Where, done, force_option, format_options, where_options
 from online.crl_fetch import fetch, is_url
 from online.issued import is_signed_by
 from online.trust import Trust
@@ -32,15 +32,7 @@ _SHOWN = 20
     "--output-file", type=FILE, help="Also write the list to this file: in PEM when its name ends so, or DER."
 )
 @click.option("--all", "everything", is_flag=True, help=f"Show every entry, not the first {_SHOWN} only.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "pem"]),
-    default="text",
-    show_default=True,
-    help="What to print: the facts, for people or programs, or the list itself.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@format_options("What to print: the facts, for people or programs, or the list itself.")
 @force_option("Replace the output file.")
 @where_options
 def crl(
@@ -51,7 +43,6 @@ def crl(
     output_file: Path | None,
     everything: bool,
     form: str,
-    as_json: bool,
     force: bool,
 ) -> None:
     """Fetch a revocation list, verify it, and show what it says.
@@ -69,7 +60,6 @@ def crl(
       online crl --output-file ca.crl
     """
     now = datetime.now(UTC)
-    form = "json" if as_json else form
     if place is None:
         trust = where.trust()
         data = trust.client().crl()

@@ -8,7 +8,7 @@ import click
 
 from online import inspect as describing
 from online.cli.certificate_source import CertificateSource, source_options
-from online.cli.options import json_option
+from online.cli.options import format_options, json_option
 from shared import keys, terminal
 from shared.pem import certificate_pem
 
@@ -17,17 +17,9 @@ from shared.pem import certificate_pem
 @click.argument("crt", metavar="CRT")
 @click.option("--short", is_flag=True, help="Only the main facts.")
 @click.option("--bundle", is_flag=True, help="Show every certificate in the file, not only the first.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "pem"]),
-    default="text",
-    show_default=True,
-    help="Text for people, JSON for programs, or the PEM itself.",
-)
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@format_options("Text for people, JSON for programs, or the PEM itself.")
 @source_options
-def inspect(*, source: CertificateSource, crt: str, short: bool, bundle: bool, form: str, as_json: bool) -> None:
+def inspect(*, source: CertificateSource, crt: str, short: bool, bundle: bool, form: str) -> None:
     """Show what a certificate says.
 
     CRT is a file in PEM or DER, - for stdin, or the https:// address of a server. A file is not verified, whatever
@@ -41,8 +33,6 @@ def inspect(*, source: CertificateSource, crt: str, short: bool, bundle: bool, f
       online inspect --format json foo.crt | jq .validity.end
       online inspect https://ca.acme.local:9000 --roots root_ca.crt --bundle
     """
-    if as_json:
-        form = "json"
     if short and form != "text":
         raise click.UsageError("--short is for the text format")
     found = source.chain(crt, now=datetime.now(UTC))

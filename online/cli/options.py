@@ -237,6 +237,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 """``--json`` of a command that reads."""
 
 
+def format_options(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add ``--format`` and ``--json``; the command gets ``text``, ``json`` or ``pem`` as ``form``.
+
+    Args:
+        what: the help of ``--format``.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def collected(*, form: str, as_json: bool, **others: Any) -> None:
+            command(form="json" if as_json else form, **others)
+
+        decorated = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")(collected)
+        return click.option(
+            "--format", "form", type=click.Choice(["text", "json", "pem"]), default="text", show_default=True, help=what
+        )(decorated)
+
+    return decorate
+
+
 def secret_source(option: Path | None, convenience: Path) -> SecretCallback:
     """Return where a password comes from: the file given, else the one that ``online init`` left, else a person."""
     return terminal.secret_from(option or (convenience if convenience.exists() else None))

@@ -5,7 +5,7 @@ Invariant: a provisioner's name shows as it is, and its limits do not contradict
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from online.claims import Claims, StatedClaims, merge, parse_claims
@@ -21,13 +21,13 @@ _LONGEST_NAME = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What all kinds have."""
+    """What all kinds have: each is one of these, and more."""
 
     name: str
-    stated: StatedClaims
+    stated: StatedClaims = field(default_factory=StatedClaims)
     """What its own configuration says; ``claims`` is what holds."""
-    claims: Claims
-    rules: IssuanceRules
+    claims: Claims = field(default_factory=Claims)
+    rules: IssuanceRules = field(default_factory=IssuanceRules)
 
 
 def read_common(found: Fields, *, above: Claims, home: Path) -> Common:

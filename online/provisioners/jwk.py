@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from online.claims import Claims, StatedClaims
+from online.claims import Claims
 from online.jose import jwe, jws
 from online.jose.jwk import Jwk, parse_jwk
-from online.provisioners.common import KNOWN, read_common, with_claims
-from online.provisioners.issuance import IssuanceRules
+from online.provisioners.common import KNOWN, Common, read_common, with_claims
 from online.provisioners.protocol import Operation, ProvisionerType
 from online.strict_json import Fields, Json, JsonObject
 from online.tokens import Audiences, VerifiedToken, verified_token
@@ -24,16 +23,11 @@ _KNOWN = KNOWN | {"key", "encryptedKey"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JwkProvisioner:
+class JwkProvisioner(Common):
     """A provisioner that is a public key; see ``online.provisioners.protocol.Provisioner``."""
 
-    name: str
     key: Jwk
     encrypted_key: str | None = field(default=None, repr=False)
-    stated: StatedClaims = field(default_factory=StatedClaims)
-    """What its own configuration says; ``claims`` is what holds."""
-    claims: Claims = field(default_factory=Claims)
-    rules: IssuanceRules = field(default_factory=IssuanceRules)
 
     @property
     def type(self) -> ProvisionerType:

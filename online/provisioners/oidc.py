@@ -20,11 +20,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from online.claims import Claims, StatedClaims
+from online.claims import Claims
 from online.jose import jws
 from online.oidc_discovery import IssuerKeys, configuration_url
-from online.provisioners.common import KNOWN, read_common, with_claims
-from online.provisioners.issuance import IssuanceRules
+from online.provisioners.common import KNOWN, Common, read_common, with_claims
 from online.provisioners.protocol import Operation, ProvisionerType
 from online.strict_json import Fields, Json, JsonObject
 from online.tokens import LEEWAY, VerifiedToken, require_moment, require_text, use_digest
@@ -46,10 +45,9 @@ _FRAGMENT_SAFE = "$&+,/:;=?@!()*-._~"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OidcProvisioner:
+class OidcProvisioner(Common):
     """A provisioner that is an account elsewhere; see ``online.provisioners.protocol.Provisioner``."""
 
-    name: str
     client_id: str
     endpoint: str
     """Address of the issuer's configuration document."""
@@ -62,10 +60,6 @@ class OidcProvisioner:
     """Where not empty: who is in one of them may have certificates."""
     flow: JsonObject = field(default_factory=dict)
     """What clients need to know for signing in: ``listenAddress``, ``scopes``, ``authParams``."""
-    stated: StatedClaims = field(default_factory=StatedClaims)
-    """What its own configuration says; ``claims`` is what holds."""
-    claims: Claims = field(default_factory=Claims)
-    rules: IssuanceRules = field(default_factory=IssuanceRules)
 
     @property
     def type(self) -> ProvisionerType:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,12 +20,11 @@ from urllib.parse import unquote
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from online.claims import Claims, StatedClaims
+from online.claims import Claims
 from online.jose import jws
 from online.jose.x5c import MEMBER, read_chain
 from online.path_validation import validate_path
-from online.provisioners.common import KNOWN, read_common, with_claims
-from online.provisioners.issuance import IssuanceRules
+from online.provisioners.common import KNOWN, Common, read_common, with_claims
 from online.provisioners.protocol import Operation, ProvisionerType
 from online.strict_json import Fields, Json, JsonObject
 from online.tokens import Audiences, VerifiedToken, verified_token
@@ -41,15 +40,10 @@ _FOR_CLIENTS = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.A
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class X5cProvisioner:
+class X5cProvisioner(Common):
     """A provisioner that is a set of roots; see ``online.provisioners.protocol.Provisioner``."""
 
-    name: str
     roots: tuple[x509.Certificate, ...]
-    stated: StatedClaims = field(default_factory=StatedClaims)
-    """What its own configuration says; ``claims`` is what holds."""
-    claims: Claims = field(default_factory=Claims)
-    rules: IssuanceRules = field(default_factory=IssuanceRules)
 
     @property
     def type(self) -> ProvisionerType:
