@@ -224,6 +224,8 @@ def format_name(name: x509.Name) -> str:
 
 def printable(text: str, *, limit: int = 100) -> str:
     """Escape what a terminal or log could misread: controls, line breaks, direction overrides, surrogates."""
+    if text.isascii() and text.isprintable() and len(text) <= limit:
+        return text
     shown = "".join(
         character
         if character == " " or unicodedata.category(character)[0] not in "CZ"

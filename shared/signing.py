@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
+from shared import der
 from shared.errors import Fatal
 from shared.keys import KeyKind, PrivateKey, PublicKey, generate, kind_of, signature_hash
 
@@ -58,6 +59,20 @@ def sign(key: PrivateKey, data: bytes) -> bytes:
         return key.sign(data, ec.ECDSA(algorithm))
     assert isinstance(key, rsa.RSAPrivateKey)
     return key.sign(data, padding.PKCS1v15(), algorithm)
+
+
+def sign_whole(key: PrivateKey, tbs: bytes) -> bytes:
+    """Sign a TBSCertificate or TBSCertList and put the whole together (RFC 5280 §4.1, §5.1).
+
+    Args:
+        key: software or HSM.
+        tbs: in DER; it names the algorithm that goes with the key's kind.
+
+    Raises:
+        PeerFailed: ``hsm.*``.
+    """
+    signature = der.tlv(der.BIT_STRING, b"\x00", sign(key, tbs))
+    return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(kind_of(key)), signature)
 
 
 def check_signature(key: PublicKey, *, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> None:
