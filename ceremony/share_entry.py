@@ -16,7 +16,8 @@ from enum import StrEnum
 from ceremony.share_words import LETTERS_THAT_DECIDE, WORDS_IN_SHARE, begins_a_word, whole_word
 
 HELP = (
-    "space: next word  backspace: back  ←→: move  ctrl-t: show or hide  ctrl-u: anew  /: path of an image of the code"
+    "space: next word   backspace: back   ←→: move   ctrl-t: show or hide   ctrl-u: anew",
+    "or type the path of an image of the sheet's QR code: it begins with / or . or ~",
 )
 
 _PATH_BEGINS = frozenset("/.~")
@@ -98,10 +99,6 @@ class WordEntry:
             self.note = f"{self._word} is letters only"
         return None
 
-    def refuse(self, note: str) -> None:
-        """Go on after what was entered turned out to be no share of the set; the words stay, to be looked over."""
-        self.note = note
-
     def line(self, room: int) -> str:
         """Return what to show, in at most ``room`` characters."""
         if self._path is not None:
@@ -133,7 +130,7 @@ class WordEntry:
         elif begins_a_word(self._typed + letter):
             self._typed += letter
         else:
-            self.note = f"{self._word}: no word of the list has this letter here"
+            self.note = f"{self._word}: no word has this letter here"
 
     def _next(self) -> Complete | None:
         if self._place == WORDS_IN_SHARE:
@@ -147,7 +144,7 @@ class WordEntry:
         word = whole_word(self._typed)
         self._typed = ""
         if self._place < len(self._opening) and word != self._opening[self._place]:
-            self.note = f"{self._word} begins no share of this set: compare the set on the sheet"
+            self.note = f"{self._word} is not of this set of shares"
             return None
         self._words[self._place] = word
         self._place += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -184,7 +183,9 @@ class AtTerminal(_Narrator):
     def _go_on(self, what: str) -> None:
         while (answer := terminal.ask_line(f"    {what}. [yes/stop]").strip().lower()) != "yes":
             if answer == "stop":
-                raise PolicyDenied("people.stopped", "the people stopped the act", hint="record why: ceremony exception")
+                raise PolicyDenied(
+                    "people.stopped", "the people stopped the act", hint="record why: ceremony exception"
+                )
 
     def compare(self, what: str, digest: bytes) -> None:
         """Have words typed that only the other side's paper shows; Enter alone confirms nothing."""
@@ -256,7 +257,8 @@ class AtTerminal(_Narrator):
             RequestRejected: ``share.too-many-attempts`` or ``terminal.missing``.
         """
         self.tell(f"{prompt}; nobody else looks.")
-        self.tell(HELP)
+        for line in HELP:
+            self.tell(line)
         entry = WordEntry(commitments.opening_words)
         attempts = 0
         with self._keyboard() as keys, _one_line() as draw:
@@ -269,7 +271,9 @@ class AtTerminal(_Narrator):
                         return share, commitments.recognise(share)
                     except RequestRejected as refusal:
                         attempts += 1
-                        entry.refuse(refusal.message)
+                        # On a line of its own: it may be longer than what is left beside the word.
+                        draw(lambda _: "")
+                        click.echo(f"\r    {refusal.message}", err=True)
                     if attempts == _MOST_ATTEMPTS:
                         break
                 draw(entry.line)

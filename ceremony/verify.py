@@ -27,9 +27,10 @@ from pathlib import Path
 
 from cryptography import x509
 
+from ceremony.bags import bag_claims
 from ceremony.hsm import check_attributes
 from ceremony.plan import IntermediatePlan, Plan, end_of_validity, load_plan
-from ceremony.records import ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
+from ceremony.records import BETWEEN_ACTS, ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
 from ceremony.second_opinion import openssl_verifies
 from ceremony.share_evidence import share_claims
 from ceremony.signing.act import signed_acts
@@ -84,7 +85,19 @@ def verify(directory: Path, *, expected_head: bytes | None = None, report: Calla
     records = verify_chain(data, expected_head=expected_head)
     claims: list[Claim] = []
     evidence = _Evidence(directory=directory, records=records, head=records[-1].digest)
-    for check in (_chain(expected_head), _acts, _plan, _key, _root, _intermediates, _shares, _second, _files, _signatures):
+    for check in (
+        _chain(expected_head),
+        _acts,
+        _plan,
+        _key,
+        _root,
+        _intermediates,
+        _shares,
+        _bags,
+        _second,
+        _files,
+        _signatures,
+    ):
         for claim in check(evidence):
             claims.append(claim)
             report(claim)
@@ -172,7 +185,7 @@ def _acts(evidence: _Evidence) -> Iterator[Claim]:
             names.append(inside)
             if _text(record.body, "mode") != evidence.mode:
                 raise _false("acts.mode", f"record {record.seq} mixes rehearsal and real ceremony")
-        elif inside is None and record.kind not in {Kind.EXCEPTION, Kind.ACT_SIGNED}:
+        elif inside is None and record.kind not in BETWEEN_ACTS | {Kind.ACT_SIGNED}:
             raise _false("acts.order", f"record {record.seq} stands outside any act")
         elif record.kind in ENDINGS:
             inside = None
@@ -273,6 +286,11 @@ def _shares(evidence: _Evidence) -> Iterator[Claim]:
         yield Claim(code="shares", text=text, evidence=shown)
     if len(evidence.of(Kind.QUORUM_UNLOCKED)) < 1 + len(evidence.of(Kind.CERTIFICATE_ISSUED)[1:]):
         raise _false("shares.quorum", "the HSM signed without having been unlocked by a quorum")
+
+
+def _bags(evidence: _Evidence) -> Iterator[Claim]:
+    for text, shown in bag_claims(evidence.records):
+        yield Claim(code="bags", text=text, evidence=shown)
 
 
 def _second(evidence: _Evidence) -> Iterator[Claim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -19,9 +20,10 @@ from ceremony.cli.options import (
 from ceremony.conduct import rotation
 from ceremony.conduct.directory import CeremonyDirectory, open_journal
 from ceremony.records import Mode
+from ceremony.share_legacy import Alphabet, recover_legacy
 from ceremony.share_scan import scan_share
 from ceremony.terminal import AtTerminal, Rehearsing
-from shared import terminal
+from shared import durable, terminal
 from shared.clock import SystemClock
 from shared.command import Group
 
@@ -49,6 +51,56 @@ def share_check(directory: Path, scan: Path | None) -> None:
     else:
         _, found = AtTerminal().enter(commitments, "Type the words of the sheet")
     terminal.result(f"this is {found.name} of the set {commitments.set_id} ({commitments.shape.describe()})")
+
+
+@share.command("import-legacy")
+@click.option(
+    "--shares", "count", type=click.IntRange(2, 64), help="How many shares there are to type; each is typed unseen."
+)
+@click.option("--file", type=_PATH, help="A private file with one share a line, instead of typing.")
+@click.option(
+    "--alphabet",
+    type=click.Choice([each.value for each in Alphabet]),
+    default=Alphabet.TEXT.value,
+    show_default=True,
+    help="What was shared: text (PlaintextToHexSecretSharer) or hex (SecretSharer).",
+)
+@click.option("--length", type=click.IntRange(1, 400), help="How many symbols the secret has: puts lost zeros back.")
+@click.option("--reveal", is_flag=True, help="Print the secret on stdout. Without it, only what can be told of it.")
+def share_import_legacy(
+    *, count: int | None, file: Path | None, alphabet: str, length: int | None, reveal: bool
+) -> None:
+    """Recover a secret from shares of the Python package secretsharing: strings such as 1-58cbd305….
+
+    For moving an old PIN or password to a ceremony's shares. That format cannot notice a wrong digit, a missing
+    share or one of another set: any shares give some secret. Type one share more than needed, and it is checked
+    that all agree. Nothing is stored.
+
+    \b
+    Example:
+      ceremony share import-legacy --shares 4 --length 32 --reveal
+    """
+    if (count is None) is (file is None):
+        raise click.UsageError("give either --shares or --file")
+    if file is not None:
+        lines = durable.read_private(file, limit=64 << 10).decode("ascii", "replace").split()
+    else:
+        lines = [
+            terminal.ask_secret(f"Share {number} of {count}").decode("utf-8", "replace")
+            for number in range(1, (count or 0) + 1)
+        ]
+    found = recover_legacy(lines, Alphabet(alphabet), length=length)
+    if not found.agree:
+        terminal.warn("nothing shows that this is the secret: there was no share to spare, or the shares disagree")
+    for number, _ in enumerate(found.others, start=1):
+        terminal.warn(f"the secret is short: under another prime it would be another one (possibility {number})")
+    if length is None:
+        terminal.warn("zeros at its beginning are lost in this format: give --length when it is known")
+    if not reveal:
+        terminal.result(f"a secret of {len(found.text)} symbols; --reveal prints it")
+        return
+    for text in (found.text, *found.others):
+        terminal.result(text if text.isprintable() else json.dumps(text))
 
 
 @share.command("rotate")

@@ -29,7 +29,7 @@ from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import open_journal
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import token_serial, unlock
-from ceremony.plan import Plan, RotationPlan
+from ceremony.plan import ActKind, Plan, PlannedAct, RotationPlan
 from ceremony.records import Act, Kind, Mode, Retirement
 from ceremony.script import StepName
 from ceremony.secret import SOURCE_BYTES, CeremonySecret, mix_secret
@@ -287,12 +287,17 @@ def _choose(plan: Plan, history: ShareHistory, name: str | None) -> RotationPlan
     done = {each.act for each in history.dealt if history.was_live(each) and each is not unfinished}
     open_ones = [each for each in plan.rotations if f"{Act.ROTATE}:{each.name}" not in done]
     if name is None and len(open_ones) == 1:
-        return open_ones[0]
+        name = open_ones[0].name
     if name is None or name not in known:
         raise RequestRejected(
             "plan.unplanned-rotation",
             "say which rotation of the plan it is" if name is None else f"the plan has no rotation {name}",
             hint=f"still to be done: {', '.join(each.name for each in open_ones) or 'none'}",
+        )
+    if PlannedAct(kind=ActKind.ROTATE, name=name) not in plan.acts:
+        planned = ", ".join(map(str, plan.acts))
+        raise RequestRejected(
+            "ceremony.unplanned-act", f"the plan has no act rotate:{name}", hint=f"planned: {planned}"
         )
     if f"{Act.ROTATE}:{name}" in done:
         raise RequestRejected("ceremony.already-rotated", f"the rotation {name} was already done")

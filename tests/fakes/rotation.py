@@ -41,7 +41,8 @@ name = "safe"
 threshold = 1
 custodians = ["Kurt"]
 """
-PLAN = EXAMPLE.partition("[shares]")[0] + GROUPS
+ACTS = 'acts = ["root", "rotate:second", "intermediate:intermediate", "rotate:third"]\n'
+PLAN = EXAMPLE.partition("[shares]")[0].replace("[root]", ACTS + "[root]", 1) + GROUPS
 
 
 class Stopped(BaseException):
