@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from ceremony.cli.acts import intermediate, rehearse, root
+from ceremony.cli.bags import bag
 from ceremony.cli.deviations import compare_command, exception
 from ceremony.cli.papers import host, plan, transcript, verify
 from ceremony.cli.scripts import script
@@ -44,7 +45,7 @@ def _orderly(number: int, _: object) -> NoReturn:
 
 
 _BEFORE = (plan, script, host)
-_ON_THE_DAY = (root, intermediate, rehearse, share, exception)
+_ON_THE_DAY = (root, intermediate, rehearse, share, bag, exception)
 _AFTERWARDS = (compare_command, transcript, verify)
 for _command in (*_BEFORE, *_ON_THE_DAY, *_AFTERWARDS):
     cli.add_command(_command)
