@@ -26,6 +26,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("config", "config", "Look at a node's configuration, its ca.json."),
     "serve": ("serve", "serve", "Run the issuing node until it is told to stop."),
     "bootstrap": ("trust", "bootstrap", "Make this machine trust a CA, by the fingerprint of its root."),
+    "install": ("trust_store", "install", "Make every program of this machine trust a root."),
+    "uninstall": ("trust_store", "uninstall", "Take a root out of this machine's trust store again."),
     "token": ("token", "token", "Mint a one-time token."),
     "certificate": ("certificate", "certificate", "Get a new key and a certificate for it."),
     "sign": ("certificate", "sign", "Get a certificate for a request (CSR) whose key was made elsewhere."),

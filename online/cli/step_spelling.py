@@ -9,12 +9,15 @@ import click
 
 from online.cli.certificate_tools import needs_renewal, p12, verify
 from online.cli.inspect import fingerprint, inspect
+from online.cli.trust_store import install, uninstall
 
 _TOOLS: dict[str, click.Command] = {
     "fingerprint": fingerprint,
     "inspect": inspect,
+    "install": install,
     "needs-renewal": needs_renewal,
     "p12": p12,
+    "uninstall": uninstall,
     "verify": verify,
 }
 _HELP = frozenset({"-h", "--help"})

@@ -10,10 +10,12 @@ from cryptography import x509
 
 from online import trust
 from online.cli.options import FILE, Where, done, force_option, home_option, json_option, where_options
+from online.cli.trust_store import put_in
 from online.client import fetch_root
 from online.home import Home, load_defaults
 from online.https import parse_ca_url
 from online.renewal.install import check_output, install_certificate
+from online.trust_store import TrustStore
 from shared import keys, terminal
 from shared.errors import RequestRejected
 from shared.names import format_name
@@ -23,9 +25,12 @@ from shared.pem import certificate_pem
 @click.command()
 @click.option("--ca-url", required=True, metavar="URL", help="Address of the CA.")
 @click.option("--fingerprint", required=True, help="SHA-256 fingerprint of its root, from somebody you trust.")
+@click.option(
+    "--install", is_flag=True, help="Also make every program of this machine trust it; see online install. Needs root."
+)
 @force_option("Replace the trust in another CA.")
 @home_option
-def bootstrap(*, home: Home, ca_url: str, fingerprint: str, force: bool) -> None:
+def bootstrap(*, home: Home, ca_url: str, fingerprint: str, install: bool, force: bool) -> None:
     """Make this machine trust a CA, by the fingerprint of its root.
 
     Fetches the root, checks it against the fingerprint, and writes certs/root_ca.crt and config/defaults.json into
@@ -34,10 +39,15 @@ def bootstrap(*, home: Home, ca_url: str, fingerprint: str, force: bool) -> None
     \b
     Example:
       online bootstrap --ca-url https://ca.acme.local:9000 --fingerprint 8cae…e532
+      sudo online bootstrap --ca-url https://ca.acme.local:9000 --fingerprint 8cae…e532 --install
     """
-    trust.bootstrap(home, ca_url=ca_url, wanted=fingerprint, force=force)
+    if install:
+        TrustStore().check()
+    found = trust.bootstrap(home, ca_url=ca_url, wanted=fingerprint, force=force)
     terminal.say(f"The root certificate has been saved in {home.root_certificate}.")
     terminal.say(f"The authority configuration has been saved in {home.defaults}.")
+    if install:
+        put_in(found)
 
 
 @click.command()
