@@ -86,6 +86,12 @@ def test_it_is_read_from_the_files_of_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(RequestRejected) as refusal:
         load_hierarchy(pki.intermediate_key, crt=tmp_path / "missing", roots=[tmp_path / "root.crt"])
     assert refusal.value.code == "file.missing"
+    assert "online import" in str(refusal.value.hint)
+    (tmp_path / "ca.json").write_text("{}")
+    with pytest.raises(RequestRejected) as refusal:
+        load_hierarchy(pki.intermediate_key, crt=tmp_path / "ca.json", roots=[tmp_path / "root.crt"])
+    assert refusal.value.message == f"the file {tmp_path}/ca.json holds no PEM certificate"
+    assert refusal.value.hint
 
 
 def test_the_path_length_of_each_certificate_above_counts() -> None:
