@@ -25,6 +25,7 @@ import json
 import os
 import re
 import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ _LONGEST_KIND = 64
 _DEEPEST = 16
 # RFC 8259 §6: beyond this, readers that use double precision lose digits.
 _LARGEST = (1 << 53) - 1
+_HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -325,11 +327,24 @@ def _is_kind(kind: str) -> bool:
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    """Let signals act after the block. A mask alone does not: the kernel may give them to another thread."""
+    if threading.current_thread() is not threading.main_thread():
+        # Python runs handlers in the main thread only; here none can break in.
+        yield
+        return
+    came: list[int] = []
+    handlers = {each: signal.getsignal(each) for each in _HELD_BACK}
+    # ``None`` is a handler that Python did not install and could not put back.
+    before = {each: handler for each, handler in handlers.items() if handler is not None}
     try:
+        for each in before:
+            signal.signal(each, lambda number, _: came.append(number))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 @contextmanager
