@@ -26,9 +26,7 @@ Facts = Mapping[str, Json]
 _VARIES = "varies"
 _LONGEST_SHOWN = 200
 
-_OF_CERTIFICATES = frozenset(
-    {"serial", "not_before", "not_after", "public_key_sha256", "tbs_sha256", "sha256", "der"}
-)
+_OF_CERTIFICATES = frozenset({"serial", "not_before", "not_after", "public_key_sha256", "tbs_sha256", "sha256", "der"})
 # Members of a record's body that may differ, by its kind.
 _VARIABLES: Mapping[str, frozenset[str]] = {
     # People may rehearse from a checkout; versions must be equal all the same.

@@ -1,21 +1,23 @@
-"""What will be signed, before the day: the digest of every TBSCertificate that the plan and the known keys fix.
+"""What will be signed, before the day: the digest of every certificate and list that plan and known keys fix.
 
 A TBSCertificate follows from subject, serial, dates, extensions, the key that is certified, and the issuer's name
-and key. Who fixes serial and beginning in the plan and knows the keys can compute its SHA-256, and compare it with
-what the ceremony's screen shows before it signs.
+and key; a list from its number, its dates and the serials that it revokes. Who fixes serials and beginnings in the
+plan and knows the keys can compute its SHA-256, and compare it with what the ceremony's screen shows before it signs.
 
-Invariant: the digests come from ``prepare_root`` and ``prepare_intermediate`` themselves, the functions that the
-acts use. What they do not yield is never guessed: it is named as missing, with what would help.
+Invariant: the digests come from the acts' own pure functions. What they do not yield is never guessed: it is named
+as missing, with what would help.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 
+from ceremony.crl import planned_lists, prepare_list
+from ceremony.crosscert import cross_file, prepare_cross
 from ceremony.intermediate import SigningRequest, prepare_intermediate
 from ceremony.plan import ActKind, Fixed, Plan, PlannedAct
 from ceremony.root import prepare_root
@@ -23,7 +25,7 @@ from ceremony.script import Known
 from shared import der
 from shared.errors import RequestRejected
 from shared.issue import Prepared
-from shared.keys import KeyKind, PublicKey, certificate_key, kind_of
+from shared.keys import KeyKind, PublicKey, certificate_key, fingerprint, kind_of
 from shared.pem import load_certificate_der
 from shared.signing import algorithm_identifier
 
@@ -32,7 +34,10 @@ NO_BEGINNING = "not_before is not fixed in the plan"
 NO_ROOT_KEY = "the root's key is not known: give --dir with root.crt, or --public-key"
 NO_ROOT = "the root is not known: give --dir with root.crt, or fix its serial and not_before and give --public-key"
 NO_REQUEST = "the request is not known: give its bundle with --request"
-NOT_ONE = "this act signs nothing, or nothing that can be computed before the day"
+NO_OTHER_ROOT = "the other root's certificate is not known: give it with --other-root"
+NO_REVOKED = "the serial of {file}, which is revoked, is not known: sign it first, or fix it in the plan"
+NEXT_KEY = "the next root's key is generated on the day"
+NOTHING = "this act signs no certificate and no list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +50,19 @@ class AtHand:
     """The root's public key, when it was generated before the day."""
     requests: tuple[SigningRequest, ...] = ()
     """Requests for intermediates, from ``read_request``."""
+    issued: Mapping[str, x509.Certificate] = field(default_factory=dict)
+    """Intermediates that were signed already, by the plan's file stem."""
+    other_roots: tuple[x509.Certificate, ...] = ()
+    """Other CAs' roots, from ``read_other_root``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreseen:
-    """What is known of one act's signature."""
+    """What is known of one signature of an act."""
 
     act: PlannedAct
     file: str
-    """Where its certificate will lie; empty for an act without one."""
+    """Where the certificate or list will lie; empty for an act that has none."""
     tbs: bytes | None = None
     """What will be signed, in DER."""
     missing: tuple[str, ...] = ()
@@ -79,15 +88,24 @@ def foresee(plan: Plan, at_hand: AtHand) -> tuple[Foreseen, ...]:
     """
     at_hand = _checked(plan, at_hand)
     root, root_missing = _root(plan, at_hand)
-    stand_in = at_hand.root or (_unsigned(root, plan.root.key) if root is not None else None)
-    found = []
+    stand_in = at_hand.root or (unsigned(root.tbs, plan.root.key) if root is not None else None)
+    found: list[Foreseen] = []
+    issued = dict(at_hand.issued)
     for act in plan.acts:
         if act.kind is ActKind.ROOT:
             found.append(Foreseen(act=act, file="root.crt", tbs=_tbs(root, at_hand.root), missing=root_missing))
         elif act.kind is ActKind.INTERMEDIATE:
-            found.append(_intermediate(plan, act, at_hand.requests, stand_in))
+            foreseen = _intermediate(plan, act, at_hand.requests, stand_in, issued.get(act.name))
+            found.append(foreseen)
+            if foreseen.tbs is not None and act.name not in issued:
+                issued[act.name] = unsigned(foreseen.tbs, plan.root.key)
+        elif act.kind is ActKind.CRL:
+            found += _lists(plan, act, stand_in, issued)
+        elif act.kind is ActKind.CROSS:
+            found.append(_cross(plan, act, at_hand.other_roots, stand_in))
         else:
-            found.append(Foreseen(act=act, file="", missing=(NOT_ONE,)))
+            missing = NEXT_KEY if act.kind is ActKind.ROLLOVER else NOTHING
+            found.append(Foreseen(act=act, file="", missing=(missing,)))
     return tuple(found)
 
 
@@ -112,7 +130,7 @@ def _checked(plan: Plan, at_hand: AtHand) -> AtHand:
         key = certificate_key(root)
     if key is not None and kind_of(key) is not plan.root.key:
         raise RequestRejected("foresight.other-key", f"the root's key is not of the planned kind {plan.root.key}")
-    return AtHand(root=root, root_key=key, requests=at_hand.requests)
+    return replace(at_hand, root_key=key)
 
 
 def _root(plan: Plan, at_hand: AtHand) -> tuple[Prepared | None, tuple[str, ...]]:
@@ -135,11 +153,17 @@ def _root(plan: Plan, at_hand: AtHand) -> tuple[Prepared | None, tuple[str, ...]
 
 
 def _intermediate(
-    plan: Plan, act: PlannedAct, requests: Sequence[SigningRequest], root: x509.Certificate | None
+    plan: Plan,
+    act: PlannedAct,
+    requests: Sequence[SigningRequest],
+    root: x509.Certificate | None,
+    signed: x509.Certificate | None,
 ) -> Foreseen:
     planned = next(each for each in plan.intermediates if each.file == act.name)
     request = next((each for each in requests if each.planned.file == planned.file), None)
     file = f"{planned.file}.crt"
+    if signed is not None:
+        return Foreseen(act=act, file=file, tbs=signed.tbs_certificate_bytes)
     missing = _unfixed(planned.fixed)
     missing += () if root is not None else (NO_ROOT,)
     missing += () if request is not None else (NO_REQUEST,)
@@ -148,6 +172,35 @@ def _intermediate(
         return Foreseen(act=act, file=file, missing=missing)
     prepared = prepare_intermediate(request, root=root, serial=serial, now=begin)
     return Foreseen(act=act, file=file, tbs=prepared.tbs)
+
+
+def _lists(
+    plan: Plan, act: PlannedAct, root: x509.Certificate | None, issued: Mapping[str, x509.Certificate]
+) -> Iterator[Foreseen]:
+    planned = next(each for each in plan.crls if each.name == act.name)
+    missing: tuple[str, ...] = () if root is not None else (NO_ROOT,)
+    missing += tuple(NO_REVOKED.format(file=each.file) for each in planned.revoked if each.file not in issued)
+    previous = None
+    for each in planned_lists(planned):
+        if root is None or missing:
+            yield Foreseen(act=act, file=each.file, missing=missing)
+            continue
+        prepared = prepare_list(planned, each, root=root, issued=issued, previous_number=previous)
+        previous = each.number
+        yield Foreseen(act=act, file=each.file, tbs=prepared.tbs)
+
+
+def _cross(plan: Plan, act: PlannedAct, others: Sequence[x509.Certificate], root: x509.Certificate | None) -> Foreseen:
+    planned = next(each for each in plan.crosses if each.name == act.name)
+    other = next((each for each in others if fingerprint(each) == planned.fingerprint), None)
+    missing = _unfixed(planned.fixed)
+    missing += () if root is not None else (NO_ROOT,)
+    missing += () if other is not None else (NO_OTHER_ROOT,)
+    serial, begin = planned.fixed.serial, planned.fixed.not_before
+    if root is None or other is None or serial is None or begin is None:
+        return Foreseen(act=act, file=cross_file(planned.name), missing=missing)
+    prepared = prepare_cross(planned, other, root=root, serial=serial, now=begin)
+    return Foreseen(act=act, file=cross_file(planned.name), tbs=prepared.tbs)
 
 
 def _unfixed(fixed: Fixed) -> tuple[str, ...]:
@@ -161,10 +214,14 @@ def _tbs(prepared: Prepared | None, certificate: x509.Certificate | None) -> byt
     return certificate.tbs_certificate_bytes if certificate is not None else None
 
 
-def _unsigned(root: Prepared, kind: KeyKind) -> x509.Certificate:
-    """Return a certificate with the root's content and an empty signature: an issuer's name, key and dates to use.
+def unsigned(tbs: bytes, issuer_kind: KeyKind) -> x509.Certificate:
+    """Return a certificate with this content and an empty signature: names, keys, serial and dates to compute with.
 
-    Nobody can mistake it for the root: no program accepts its signature.
+    Nobody can mistake it for a real one: no program accepts its signature.
+
+    Args:
+        tbs: TBSCertificate in DER.
+        issuer_kind: the kind of the issuer's key, which the signature's algorithm follows from.
     """
-    unsigned = der.tlv(der.BIT_STRING, b"\x00")
-    return load_certificate_der(der.tlv(der.SEQUENCE, root.tbs, algorithm_identifier(kind), unsigned))
+    empty = der.tlv(der.BIT_STRING, b"\x00")
+    return load_certificate_der(der.tlv(der.SEQUENCE, tbs, algorithm_identifier(issuer_kind), empty))

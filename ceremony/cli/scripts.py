@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from ceremony.cli.papers import plan
 from ceremony.conduct.directory import CeremonyDirectory
+from ceremony.crosscert import read_other_root
 from ceremony.document.content import ScriptPaper
 from ceremony.document.script_html import script_html
 from ceremony.document.script_pdf import script_pdf
@@ -26,7 +28,8 @@ from shared.crossing.bundle import Purpose
 from shared.crossing.transfer import read_bundle
 from shared.crossing.words import digest_words
 from shared.errors import RequestRejected
-from shared.keys import PublicKey, check_public_key
+from shared.keys import PublicKey, check_public_key, fingerprint
+from shared.pem import load_certificate
 
 _PATH = click.Path(path_type=Path)
 _Command = Callable[..., Any]
@@ -39,6 +42,9 @@ def _known_options(command: _Command) -> _Command:
         click.option(
             "--request", "requests", type=_PATH, multiple=True, help="A request bundle, or a QR image of it. Repeat it."
         ),
+        click.option(
+            "--other-root", "other_roots", type=_PATH, multiple=True, help="Another CA's root to be cross-certified."
+        ),
         click.option("--public-key", type=_PATH, help="The root's public key in PEM, when it exists before root.crt."),
     ):
         command = option(command)
@@ -48,9 +54,7 @@ def _known_options(command: _Command) -> _Command:
 @plan.command("tbs")
 @_known_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def plan_tbs(
-    plan_file: Path, directory: Path | None, requests: tuple[Path, ...], public_key: Path | None, as_json: bool
-) -> None:
+def plan_tbs(*, plan_file: Path, as_json: bool, **known: Any) -> None:
     """Compute what will be signed: the SHA-256 of every TBSCertificate that can be known before the day.
 
     Serial and not_before must be fixed in the plan, and the keys known. What cannot be known is listed with what is
@@ -61,7 +65,7 @@ def plan_tbs(
       ceremony plan tbs --plan plan.toml --dir root-2026 --request request.bundle
     """
     found = load_plan(durable.read_file(plan_file))
-    foreseen = foresee(found, _at_hand(found, directory, requests, public_key))
+    foreseen = foresee(found, _at_hand(found, **known))
     if as_json:
         terminal.result_json([_foreseen_json(each) for each in foreseen])
         return
@@ -86,11 +90,9 @@ def script() -> None:
 def script_render(
     *,
     plan_file: Path,
-    directory: Path | None,
-    requests: tuple[Path, ...],
-    public_key: Path | None,
     pdf: Path | None,
     html: Path | None,
+    **known: Any,
 ) -> None:
     """Print the script: every step with who does what, what is read aloud, and what is expected.
 
@@ -104,8 +106,8 @@ def script_render(
     if pdf is None and html is None:
         raise click.UsageError("give --pdf FILE or --html FILE, or both")
     found = load_plan(durable.read_file(plan_file))
-    known = known_beforehand(found, _at_hand(found, directory, requests, public_key))
-    paper = ScriptPaper(script=build_script(found, known), tool=f"coldroot {metadata.version('coldroot')}")
+    beforehand = known_beforehand(found, _at_hand(found, **known))
+    paper = ScriptPaper(script=build_script(found, beforehand), tool=f"coldroot {metadata.version('coldroot')}")
     with durable.Staging() as staging:
         for path, draw in ((pdf, script_pdf), (html, script_html)):
             if path is not None:
@@ -172,16 +174,39 @@ def _foreseen_json(foreseen: Foreseen) -> dict[str, object]:
     }
 
 
-def _at_hand(found: Plan, directory: Path | None, requests: Sequence[Path], public_key: Path | None) -> AtHand:
-    root = None
+def _at_hand(
+    found: Plan,
+    *,
+    directory: Path | None,
+    requests: Sequence[Path],
+    other_roots: Sequence[Path],
+    public_key: Path | None,
+) -> AtHand:
+    """Read what the options name, and what lies in a ceremony's directory already."""
+    root, issued = None, {}
     if directory is not None:
         place = CeremonyDirectory(path=directory)
         root = place.load_root() if place.root.exists() else None
+        for each in found.intermediates:
+            path = place.certificate(each.file)
+            if path.exists():
+                issued[each.file] = load_certificate(durable.read_file(path), what=path.name)
     return AtHand(
         root=root,
         root_key=_public_key(public_key) if public_key is not None else None,
         requests=_requests(found, requests),
+        issued=issued,
+        other_roots=tuple(_other_root(found, path) for path in other_roots),
     )
+
+
+def _other_root(found: Plan, path: Path) -> x509.Certificate:
+    data = durable.read_file(path)
+    digest = fingerprint(load_certificate(data, what=str(path)))
+    planned = next((each for each in found.crosses if each.fingerprint == digest), None)
+    if planned is None:
+        raise RequestRejected("foresight.other-root", f"{path} is not the root of any planned cross-certificate")
+    return read_other_root(planned, data)
 
 
 def _requests(found: Plan, paths: Sequence[Path]) -> tuple[SigningRequest, ...]:

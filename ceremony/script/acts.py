@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ceremony.crl import planned_lists
+from ceremony.crosscert import cross_file
+from ceremony.rollover import rollover_files
 from ceremony.script import facts
 from ceremony.script.making import (
     ADMINISTRATOR,
@@ -21,6 +24,7 @@ from shared.names import format_name
 
 # More lists than these are summed up: nobody compares a hundred dates.
 _MOST_LISTED = 24
+_MOST_COMPARED = 4
 
 
 def root(making: Making) -> tuple[Step, ...]:
@@ -131,7 +135,7 @@ def crl(making: Making) -> tuple[Step, ...]:
         ]
     revoked = [f"It revokes {each.file}: {each.reason}, {rfc3339(each.date)}." for each in planned.revoked]
     return (
-        host(making, ""),
+        host(making, f"ceremony crl sign --dir DIR --hsm hsm.toml {planned.name}"),
         unlocked(making),
         making.step(
             StepName.LIST_SIGNED,
@@ -139,7 +143,10 @@ def crl(making: Making) -> tuple[Step, ...]:
             *lists,
             *(revoked or ["It revokes nothing."]),
             "The screen names the second program (openssl) that verified it too.",
-            expects=(Expected(what=f"what is signed in {planned.name}.crl (TBSCertList), the first list"),),
+            expects=tuple(
+                Expected(what=f"what is signed in {each.file} (TBSCertList)", digest=making.known.tbs.get(each.file))
+                for each in planned_lists(planned)[:_MOST_COMPARED]
+            ),
             commits=True,
             requires={
                 facts.UNLOCKED,
@@ -155,10 +162,10 @@ def crl(making: Making) -> tuple[Step, ...]:
 def cross(making: Making) -> tuple[Step, ...]:
     """Return the steps of a cross-certificate."""
     planned = next(each for each in making.plan.crosses if each.name == making.name)
-    file = f"{planned.name}.crt"
+    file = cross_file(planned.name)
     begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
     return (
-        host(making, ""),
+        host(making, f"ceremony cross sign --dir DIR --hsm hsm.toml {planned.name} CERTIFICATE"),
         making.step(
             StepName.OTHER_ROOT_READ,
             ADMINISTRATOR,
@@ -188,7 +195,7 @@ def rollover(making: Making) -> tuple[Step, ...]:
     planned = next(each for each in making.plan.rollovers if each.name == making.name).root
     begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
     return (
-        host(making, ""),
+        host(making, f"ceremony rollover --dir DIR --hsm hsm.toml {making.name}"),
         unlocked(making),
         making.step(
             StepName.NEXT_ROOT_KEY,
@@ -204,7 +211,7 @@ def rollover(making: Making) -> tuple[Step, ...]:
             ADMINISTRATOR,
             *fields(planned.subject, planned.years, planned.extensions, planned.fixed.serial, begin),
             "Three certificates are signed: the next root; the old key by the new one; the new key by the old one.",
-            expects=(Expected(what=f"{making.name}.crt, its fingerprint"),),
+            expects=(Expected(what=f"{rollover_files(making.name).root}, its fingerprint"),),
             requires={facts.NEXT_KEY, facts.ROOT, facts.UNLOCKED},
         ),
         closed(making),

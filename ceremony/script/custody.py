@@ -30,7 +30,7 @@ def rotate(making: Making) -> tuple[Step, ...]:
     """Return the steps of a change of custodians: the old sheets die only when the new ones were proven."""
     new = next(each.shares for each in making.plan.rotations if each.name == making.name)
     return (
-        host(making, ""),
+        host(making, f"ceremony share rotate --dir DIR --hsm hsm.toml {making.name}"),
         unlocked(making),
         *dealing(making, new, provides={facts.NEW_SHEETS}),
         making.step(
@@ -60,7 +60,7 @@ def rotate(making: Making) -> tuple[Step, ...]:
 def backup(making: Making) -> tuple[Step, ...]:
     """Return the steps of a wrapped backup."""
     return (
-        host(making, ""),
+        host(making, "ceremony backup wrap --dir DIR --hsm hsm.toml"),
         unlocked(making),
         making.step(
             StepName.KEY_WRAPPED,
@@ -88,7 +88,7 @@ def backup(making: Making) -> tuple[Step, ...]:
 def restore_test(making: Making) -> tuple[Step, ...]:
     """Return the steps of the backup's trial."""
     return (
-        host(making, ""),
+        host(making, "ceremony backup restore-test --dir DIR --hsm hsm.toml"),
         unlocked(making),
         making.step(
             StepName.BACKUP_RESTORED,
@@ -106,7 +106,7 @@ def restore_test(making: Making) -> tuple[Step, ...]:
 def destroy(making: Making) -> tuple[Step, ...]:
     """Return the steps of the end of the root key."""
     return (
-        host(making, ""),
+        host(making, "ceremony destroy --dir DIR --hsm hsm.toml"),
         unlocked(making),
         making.step(
             StepName.KEY_DESTROYED,

@@ -14,15 +14,20 @@ from fakes.day import DAY, day
 from fakes.rehearsal import request_bundle
 
 from ceremony.cli import cli
+from ceremony.crl import planned_lists, prepare_list
+from ceremony.crosscert import prepare_cross
 from ceremony.foresight import AtHand, foresee, known_beforehand
 from ceremony.intermediate import SigningRequest, prepare_intermediate, read_request
 from ceremony.plan import load_plan
 from ceremony.root import prepare_root
-from shared import keys
+from ceremony.script import build_script
+from shared import keys, names
+from shared.crl import issue_crl
 from shared.crossing.bundle import decode_bundle
 from shared.errors import RequestRejected
-from shared.issue import issue
+from shared.issue import IssuanceRequest, Issuer, issue, prepare
 from shared.pem import certificate_pem
+from shared.profile import root_profile
 
 # On the day another clock runs, and other serials are drawn: what the plan fixes must win.
 LATER = datetime(2027, 3, 3, 3, 3, 3, tzinfo=UTC)
@@ -50,6 +55,41 @@ def test_before_the_day_equals_the_day() -> None:
     assert known.requests == {"alpha": hashlib.sha256(ENCODED).digest()}
 
 
+def test_lists_and_cross_certificates() -> None:
+    """What revokes and what certifies another root is agreed on beforehand as well."""
+    other_key = keys.generate(keys.KeyKind.EC_P384)
+    name = names.subject(common="Contoso Root CA", organization="Contoso")
+    wanted = IssuanceRequest(
+        subject=name, public_key=other_key.public_key(), serial=SERIAL, not_before=LATER.replace(year=2026),
+        not_after=LATER.replace(year=2036),
+    )  # fmt: skip
+    other = issue(prepare(root_profile(), wanted, Issuer.new_root(name, other_key.public_key())), other_key)
+    text = DAY.replace("d7a7a0fb5d7e2731d771e9484ebcdef71d5f0c3e0a2948782bc83ee0ea699ef4", keys.fingerprint(other))
+    text = text.replace(
+        "years = 3\n", 'years = 3\nserial = "0x4a3f0000000000000000000000000009"\nnot_before = "2026-12-01T13:00:00Z"\n'
+    ).replace('file = "beta"\nreason', 'file = "alpha"\nreason')
+    plan = load_plan(text.encode())
+    encoded = request_bundle(keys.generate(keys.KeyKind.EC_P256), subject=plan.intermediates[0].subject)
+    request = read_request(plan, decode_bundle(encoded), encoded)
+    at_hand = AtHand(root_key=ROOT_KEY.public_key(), requests=(request,), other_roots=(other,))
+    before = {each.file: each for each in foresee(plan, at_hand)}
+    root = issue(prepare_root(plan, public_key=ROOT_KEY.public_key(), serial=SERIAL, now=LATER), ROOT_KEY)
+    alpha = issue(prepare_intermediate(request, root=root, serial=SERIAL, now=LATER), ROOT_KEY)
+    crossed = issue(prepare_cross(plan.crosses[0], other, root=root, serial=SERIAL, now=LATER), ROOT_KEY)
+    assert before["cross/old.crt"].tbs == crossed.tbs_certificate_bytes
+    lists = planned_lists(plan.crls[0])
+    previous = None
+    for each in lists:
+        prepared = prepare_list(plan.crls[0], each, root=root, issued={"alpha": alpha}, previous_number=previous)
+        previous = each.number
+        assert before[each.file].tbs == issue_crl(prepared, ROOT_KEY).crl.tbs_certlist_bytes
+    assert len(lists) == 4
+    script = build_script(plan, known_beforehand(plan, at_hand))
+    expected = [each.digest for section in script.sections for step in section.steps for each in step.expects]
+    assert before[lists[3].file].digest in expected
+    assert before["cross/old.crt"].digest in expected
+
+
 def test_what_is_missing_is_named() -> None:
     """Who cannot compute a digest must learn what to fix in the plan, or which file to give."""
     found = {str(each.act): each for each in foresee(day(), AtHand())}
@@ -60,6 +100,9 @@ def test_what_is_missing_is_named() -> None:
     assert "not_before" in beta
     assert all(each.digest is None for each in found.values())
     assert found["backup"].missing
+    assert "beta" in " ".join(found["crl:first"].missing)
+    assert "--other-root" in " ".join(found["cross:old"].missing)
+    assert "on the day" in found["rollover:next"].missing[0]
 
 
 def test_a_root_that_is_there_needs_nothing_fixed() -> None:
