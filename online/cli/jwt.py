@@ -11,7 +11,7 @@ import click
 from online.cli.options import FILE
 from online.jose import b64
 from online.jose.jws import LARGEST_TOKEN, UnverifiedToken
-from online.jose.trusted_keys import LARGEST_SET, TrustedKey, parse_trusted_key, parse_trusted_set
+from online.jose.trusted_keys import LARGEST_SET, TrustedKey, parse_trusted_set, read_trusted_key
 from online.jwt_check import Expected, read_jwt, verify_jwt
 from shared import durable, terminal
 from shared.command import Group
@@ -118,8 +118,7 @@ def _keys(key_file: Path | None, set_file: Path | None, password_file: Path | No
         data = durable.read_file(set_file, limit=LARGEST_SET)
         return parse_trusted_set(data, secret, what=f"key set {set_file}")
     assert key_file is not None
-    data = durable.read_file(key_file, limit=LARGEST_SET)
-    return (parse_trusted_key(data, secret, what=f"key file {key_file}"),)
+    return (read_trusted_key(key_file, secret),)
 
 
 def _token() -> str:

@@ -20,7 +20,7 @@ from online.cli.provisioner_options import (
 )
 from online.home import Home
 from online.jose.jwk import Jwk
-from online.jose.trusted_keys import parse_trusted_key
+from online.jose.trusted_keys import read_trusted_key
 from online.key_choice import KeyChoice
 from online.provisioners import managing
 from online.provisioners.entries import ClaimWishes, OidcWishes, Wishes
@@ -185,7 +185,7 @@ def _key_wishes(
 def _public_key(file: Path | None) -> Jwk | None:
     if file is None:
         return None
-    found = parse_trusted_key(durable.read_file(file), terminal.secret_from(None), what=f"file {file}")
+    found = read_trusted_key(file, terminal.secret_from(None))
     plain = Jwk.of(found.key)
     return Jwk(key=found.key, kid=found.kid or plain.kid, algorithm=found.algorithm or plain.algorithm)
 

@@ -8,6 +8,7 @@ for keys, so the confusion of a public key with a secret (RFC 8725 §2.1) cannot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from online.jose import jwe, jwe_file
 from online.jose.jwk import Jwk, parse_jwk, parse_private_jwk
 from online.strict_json import Json, JsonObject, parse_object
+from shared import durable
 from shared.errors import RequestRejected, Unsupported
 from shared.keys import PublicKey, check_public_key
 from shared.keystore import load_private_key
@@ -36,6 +38,20 @@ class TrustedKey:
     """Empty for a key without a name, as PEM keys are."""
     algorithm: str | None = None
     """The algorithm that the key's owner fixed for it; ``None`` when the file names none."""
+
+
+def read_trusted_key(path: Path, secret: SecretCallback) -> TrustedKey:
+    """Read one key from a file, as ``parse_trusted_key``; a private key only from a file that is private.
+
+    Raises:
+        RequestRejected: ``file.*``, or as ``parse_trusted_key``.
+        Unsupported: as ``parse_trusted_key``.
+        Unauthenticated: as ``parse_trusted_key``.
+    """
+    data = durable.read_file(path, limit=LARGEST_SET)
+    if b"PRIVATE KEY-----" in data or b'"d"' in data:
+        data = durable.read_private(path, limit=LARGEST_SET)
+    return parse_trusted_key(data, secret, what=f"key file {path}")
 
 
 def parse_trusted_key(data: bytes, secret: SecretCallback, *, what: str) -> TrustedKey:
