@@ -17,10 +17,14 @@ from typing import Any
 from shared import der
 from shared.errors import PolicyDenied
 from shared.keys import KeyKind
+from shared.pem import load_certificate_der
 from shared.signing import algorithm_identifier
 
 NOT_ASKED = "not installed"
 _PACKAGE = "pkilint"
+# A root needs no authority key identifier (RFC 5280 §4.2.1.1). pkilint knows a root by its signature, which is not
+# there yet.
+_EXCUSED_ROOT = frozenset({"pkix.authority_key_identifier_extension_absent"})
 
 
 def accept_certificate(tbs: bytes, signer: KeyKind) -> str:
@@ -36,7 +40,9 @@ def accept_certificate(tbs: bytes, signer: KeyKind) -> str:
     Raises:
         PolicyDenied: ``pkilint.<code>`` with the first finding that is an error.
     """
-    return _accept(_certificate_findings, tbs, signer)
+    certificate = load_certificate_der(_unsigned(tbs, signer))
+    own = certificate.subject == certificate.issuer
+    return _accept(_certificate_findings, tbs, signer, excused=_EXCUSED_ROOT if own else frozenset())
 
 
 def accept_list(tbs: bytes, signer: KeyKind) -> str:
@@ -55,17 +61,22 @@ def accept_list(tbs: bytes, signer: KeyKind) -> str:
     return _accept(_list_findings, tbs, signer)
 
 
-def _accept(judge: Callable[[bytes], Any], tbs: bytes, signer: KeyKind) -> str:
+def _unsigned(tbs: bytes, signer: KeyKind) -> bytes:
+    return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(signer), der.tlv(der.BIT_STRING, b"\x00"))
+
+
+def _accept(
+    judge: Callable[[bytes], Any], tbs: bytes, signer: KeyKind, *, excused: frozenset[str] = frozenset()
+) -> str:
     try:
         version = metadata.version(_PACKAGE)
     except metadata.PackageNotFoundError:
         return NOT_ASKED
-    unsigned = der.tlv(der.SEQUENCE, tbs, algorithm_identifier(signer), der.tlv(der.BIT_STRING, b"\x00"))
     # It logs what it cannot judge; the finding says the same.
     logging.getLogger(_PACKAGE).setLevel(logging.CRITICAL)
-    for result in judge(unsigned):
+    for result in judge(_unsigned(tbs, signer)):
         for description in result.finding_descriptions:
-            if description.finding.severity <= _least_severity():
+            if description.finding.severity <= _least_severity() and description.finding.code not in excused:
                 raise PolicyDenied(
                     f"pkilint.{description.finding.code}",
                     f"pkilint refuses what would be signed: {description.finding.code}",
