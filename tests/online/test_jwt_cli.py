@@ -356,6 +356,7 @@ def test_private_key_files_open_with_their_password(tmp_path: Path, fresh: str) 
     key, password = tmp_path / "key.pem", tmp_path / "password"
     key.write_bytes(private_key_pem(SIGNER.key, b"correct horse", rounds=1000))
     password.write_bytes(b"correct horse\n")
+    key.chmod(0o600)
     password.chmod(0o600)
     arguments = ("verify", "--key", str(key), "--iss", "admin", "--aud", SIGN_AUDIENCE)
     assert run(*arguments, "--password-file", str(password), stdin=fresh).exit_code == 0
