@@ -103,6 +103,11 @@ class SheetFacts:
         return f"Share {shape.place(self.index)[1]} of {self.group.name}"
 
     @property
+    def name_inside(self) -> str:
+        """The same inside a sentence; the group keeps its capitals."""
+        return f"s{self.name[1:]}"
+
+    @property
     def rule(self) -> tuple[str, str]:
         """Say in two sentences what the share is good for."""
         shape, group = self.commitments.shape, self.group
@@ -153,7 +158,7 @@ def share_sheet(facts: SheetFacts, share: Share) -> bytes:
         Fatal: ``paper.wrong-share`` when the share is not the one that the facts are about.
     """
     if share.index != facts.index or share.commitment != facts.commitment:
-        raise Fatal("paper.wrong-share", f"the share to print is not {facts.name.lower()} of this set")
+        raise Fatal("paper.wrong-share", f"the share to print is not {facts.name_inside} of this set")
     page = Page(f"{facts.name} - {facts.title}")
     _heading(page, facts, "SHARE SHEET \N{EN DASH} SECRET")
     _words(page, share.words, top=64.0)
@@ -167,11 +172,12 @@ def share_sheet(facts: SheetFacts, share: Share) -> bytes:
 
 def share_receipt(facts: SheetFacts) -> bytes:
     """Draw the receipt that a custodian signs: one A4 page without anything secret."""
-    page = Page(f"Receipt for {facts.name.lower()} - {facts.title}")
+    page = Page(f"Receipt for {facts.name_inside} - {facts.title}")
     _heading(page, facts, "RECEIPT \N{EN DASH} NOTHING SECRET ON THIS PAGE")
     page.text(_LEFT, 72, "I tick what is true, and sign.", size=11, bold=True)
+    others = "only who holds a copy of it" if facts.group.copies > 1 else "nobody else"
     ticks = (
-        f"I have received the sheet of {facts.name.lower()}; nobody else has seen its words.",
+        f"I have received the sheet of {facts.name_inside}; {others} has seen its words.",
         "I read it back into the program, which recognised it as this share of this set.",
         "I sealed it in the bag whose number I wrote below, and I checked the number on the bag.",
         "I know what I must do and never do; it is written on the sheet.",

@@ -142,13 +142,17 @@ def hand_out(setting: Setting, journal: Journal, dealt: Dealt) -> None:
     sheets = sheets_of(dealt.shares)
     for sheet in sheets:
         people.confirm(f"{sheet.custodian} stands at the printer, alone; everybody else looks away")
-        path = _write(setting, journal, dealt, sheet)
-        people.tell(f"{dealt.set.shares[sheet.index - 1].name} for {sheet.custodian}: {path}")
-        _print_and_read(setting, sheet, commitments, path)
-        journal.append(Kind.SHEET_READ_BACK, _facts(dealt, sheet))
-        # 4.
+        path = dealt.directory / f"share-{sheet.number}.pdf"
+        try:
+            _write(setting, journal, dealt, sheet, path)
+            people.tell(f"{dealt.set.shares[sheet.index - 1].name} for {sheet.custodian}: {path}")
+            _print_and_read(setting, sheet, commitments, path)
+            journal.append(Kind.SHEET_READ_BACK, _facts(dealt, sheet))
+        finally:
+            # 4. Also when people stop here: no secret stays on the machine for the sake of a tidy end.
+            if real and path.exists():
+                durable.erase(path)
         if real:
-            durable.erase(path)
             journal.append(Kind.SHEET_REMOVED, _facts(dealt, sheet))
             people.tell(f"{path} was overwritten and removed: the paper is the only one")
     people.step(StepName.SHEETS_READ_BACK)
@@ -161,11 +165,10 @@ def _facts(dealt: Dealt, sheet: Sheet) -> dict[str, Json]:
     return {"set_id": dealt.set.set_id, "index": sheet.index, "copy": sheet.copy, "custodian": sheet.custodian}
 
 
-def _write(setting: Setting, journal: Journal, dealt: Dealt, sheet: Sheet) -> Path:
+def _write(setting: Setting, journal: Journal, dealt: Dealt, sheet: Sheet, path: Path) -> None:
     # 2. The receipt is public and stays.
     facts = sheet_facts(dealt.plan, sheet, dealt.set.commitments, setting.mode)
     drawn, receipt = paper.share_sheet(facts, dealt.set.shares[sheet.index - 1]), paper.share_receipt(facts)
-    path = dealt.directory / f"share-{sheet.number}.pdf"
     with durable.Staging() as staging:
         staging.add(path, drawn, mode=durable.PRIVATE)
         staging.add(dealt.directory / f"receipt-{sheet.number}.pdf", receipt)
@@ -178,7 +181,6 @@ def _write(setting: Setting, journal: Journal, dealt: Dealt, sheet: Sheet) -> Pa
             "receipt_sha256": hashlib.sha256(receipt).hexdigest(),
         },
     )
-    return path
 
 
 def _print_and_read(setting: Setting, sheet: Sheet, commitments: ShareCommitments, path: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from ceremony.document.page import check_printable
 from ceremony.paper import SheetFacts, check_papers, share_receipt, share_sheet
 from ceremony.secret import CeremonySecret
-from ceremony.shares import ShareSet, one_group, parse_share, split
+from ceremony.shares import GroupShape, SetShape, Share, ShareSet, one_group, parse_share, split
 from shared.crossing.words import digest_words
 from shared.errors import ColdrootError, Fatal, RequestRejected
 
@@ -242,3 +242,55 @@ def test_index_outside_the_set_is_refused(index: int) -> None:
     with pytest.raises(ColdrootError) as caught:
         facts(index)
     assert caught.value.code == "paper.wrong-share"
+
+
+def _grouped(index: int, *, copy: int = 1) -> tuple[SheetFacts, Share]:
+    officers = GroupShape(name="Officers", threshold=2, custodians=3)
+    recovery = GroupShape(name="recovery", threshold=1, custodians=2)
+    alone = GroupShape(name="notary", threshold=1, custodians=1)
+    shape = SetShape(group_threshold=2, groups=(officers, recovery, alone))
+    share_set = split(CeremonySecret(value=seeded(7)(32)), shape=shape, rng=seeded(8))
+    sheet = SheetFacts(
+        title="Northwind root key ceremony",
+        root_name="Northwind Root CA",
+        custodian="Ada",
+        index=index,
+        copy=copy,
+        commitments=share_set.commitments,
+        rehearsal=False,
+    )
+    return sheet, share_set.shares[index - 1]
+
+
+@needs_poppler
+@pytest.mark.parametrize(
+    ("index", "copy", "name", "rule"),
+    [
+        (2, 1, "Share 2 of Officers", "Any 2 of the 3 shares of Officers count as this group."),
+        (4, 2, "Share of recovery, copy 2", "counts as the group recovery; 2 people hold a copy of it."),
+        (5, 1, "Share of notary, copy 1", "This share alone counts as the group notary."),
+    ],
+)
+def test_a_grouped_sheet_says_its_group_and_rule(tmp_path: Path, index: int, copy: int, name: str, rule: str) -> None:
+    """Whoever finds a sheet in ten years must learn whom else to call, and its code must say the same."""
+    sheet, share = _grouped(index, copy=copy)
+    told = " ".join(text_of(share_sheet(sheet, share), tmp_path))
+    for expected in (name, rule, "2 of 3 groups together unlock the key. Fewer tell nothing about it."):
+        assert expected in told
+    with image_of(share_sheet(sheet, share), tmp_path) as image:
+        codes = zxingcpp.read_barcodes(image.convert("L"))
+    assert sheet.commitments.recognise(parse_share(codes[0].text)) == share
+    received = " ".join(text_of(share_receipt(sheet), tmp_path))
+    assert f"the sheet of s{name[1:]}; " in received
+    assert ("only who holds a copy of it has seen" in received) is (copy == 2)
+
+
+def test_group_names_are_checked_too(tmp_path: Path) -> None:
+    """A group that the paper cannot name must be noticed with the plan."""
+    del tmp_path
+    for group, code in (("W" * 60, "paper.too-long"), ("\u5c40", "paper.unprintable")):
+        with pytest.raises(RequestRejected) as caught:
+            check_papers(title="t", root_name="r", custodians=["Ada"], groups=[group])
+        assert caught.value.code == code
+    with pytest.raises(Fatal):
+        _grouped(2, copy=2)

@@ -14,20 +14,23 @@ from pathlib import Path
 
 import pytest
 from fakes.forgery import rewrite
-from fakes.rehearsal import Rehearsal, no_hardening, request_bundle
+from fakes.keyboard import typed, types
+from fakes.rehearsal import Rehearsal, fit_host, no_hardening, request_bundle
 from fakes.rotation import PLAN, Stopped, rotate, stopping
 from fakes.softhsm import needs_softhsm
 
 from ceremony import hsm, shares
 from ceremony.conduct.directory import CeremonyDirectory, Journal, open_journal
+from ceremony.conduct.root import create_root
 from ceremony.conduct.rotation import rotate as conduct
 from ceremony.conduct.setting import Setting
 from ceremony.hsm import Pins, PinsFound, load_hsm_settings
+from ceremony.plan import load_plan
 from ceremony.records import Kind, Mode
 from ceremony.secret import CeremonySecret
 from ceremony.share_history import DealtSet
-from ceremony.terminal import Rehearsing
-from shared import keys
+from ceremony.terminal import AtTerminal, Rehearsing
+from shared import keys, terminal
 from shared.clock import SystemClock
 from shared.errors import Fatal
 
@@ -195,6 +198,46 @@ def test_stopped_anywhere_nobody_is_locked_out(
     assert opened_by(rehearsal, secret(rehearsal, old, rehearsal.words)) == PinsFound(user=False, so=False)
     said = verified(rehearsal)
     assert f"the set {old.set_id} is dead" in said
+
+
+def test_a_real_rotation_with_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path that counts: typed shares of both sets, sheets that leave the machine, and an auditor's verdict."""
+    fit_host(monkeypatch, fit=True)
+    monkeypatch.setattr(terminal, "ask_line", lambda _: "yes")
+    dealt: list[shares.ShareSet] = []
+    split = shares.split
+
+    def overheard(*arguments: object, **options: object) -> shares.ShareSet:
+        dealt.append(split(*arguments, **options))  # type: ignore[arg-type]
+        return dealt[-1]
+
+    monkeypatch.setattr(shares, "split", overheard)
+    # The root: five read back (two hold copies), a quorum. The rotation: old quorum, three read back, new quorum.
+    order = [(0, 1), (0, 2), (0, 3), (0, 4), (0, 4), (0, 1), (0, 4), (0, 2)]
+    order += [(0, 3), (0, 2), (0, 4), (1, 1), (1, 2), (1, 3), (1, 3), (1, 1)]
+
+    def custodian(time: int) -> str:
+        which, index = order[time - 1]
+        return typed(dealt[which].shares[index - 1].words)
+
+    rehearsal = Rehearsal(tmp_path)
+    rehearsal.prepare(PLAN)
+    setting = Setting(
+        directory=CeremonyDirectory(path=rehearsal.directory),
+        hsm=load_hsm_settings(rehearsal.base / "hsm.toml"),
+        people=AtTerminal(keyboard=types(custodian)),
+        clock=SystemClock(),
+        rng=os.urandom,
+        mode=Mode.REAL,
+    )
+    create_root(setting, load_plan(PLAN.encode()), PLAN.encode())
+    done = conduct(setting, "second")
+    assert done.commitments == dealt[1].commitments
+    assert not list((rehearsal.directory / "sheets").rglob("share-*.pdf"))
+    assert len(list((rehearsal.directory / "sheets").rglob("receipt-*.pdf"))) == 8
+    said = rehearsal.run("verify", rehearsal.directory, "--head", done.head.hex())
+    assert said.exit_code == 0, said.stderr
+    assert "is dead: its PINs were tried and refused" in said.stdout
 
 
 @pytest.mark.parametrize("done_steps", [0, 1, 2])

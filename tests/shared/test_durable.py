@@ -194,3 +194,23 @@ def test_append_line_needs_the_file(tmp_path: Path) -> None:
     durable.append_line(tmp_path / "log", b"one")
     durable.append_line(tmp_path / "log", b"two")
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+def test_erased_files_are_overwritten_first(tmp_path: Path) -> None:
+    """A secret that is merely unlinked lies on the disk until something else is written there."""
+    path, twin = tmp_path / "sheet.pdf", tmp_path / "twin"
+    path.write_bytes(b"secret" * 1000)
+    os.link(path, twin)
+    durable.erase(path)
+    assert not path.exists()
+    assert twin.read_bytes() == bytes(6000)
+    link = tmp_path / "link"
+    link.symlink_to(twin)
+    with pytest.raises(StoreFailed):
+        durable.erase(link)
+    assert link.is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ColdrootError):
+        durable.erase(tmp_path / "pipe")
+    with pytest.raises(StoreFailed):
+        durable.erase(path)
