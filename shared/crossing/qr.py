@@ -2,7 +2,8 @@
 
 Written: PNG, one frame each, QR version 25 at most, error correction level M, alphanumeric mode. That is what
 paper and ordinary cameras carry with margin (0.7 kB a frame).
-Read: PNG and JPEG, from scanners, cameras and screen shots; several codes in one image, any order, repetitions.
+Read: PNG and JPEG, from scanners, cameras and screen shots, and animated GIF; several codes in one image, any order,
+repetitions. No image from outside is decoded in this process: see ``decoding``.
 
 Invariants: the same payload gives the same bytes of PNG (with the same version of Pillow); an image is refused
 by its size in bytes before it is parsed and by its size in pixels before it is decoded; whatever the image
@@ -13,24 +14,22 @@ not a frame of this message, is refused and named, never skipped.
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import qrcode
-import zxingcpp
 from PIL import Image
 from qrcode.constants import ERROR_CORRECT_M
 from qrcode.util import MODE_ALPHA_NUM, QRData
 
 from shared import durable
+from shared.crossing.decoding import MOST_PIXELS, Outcome, decode_image
 from shared.crossing.ur import Decoder, UrEncoder
 from shared.errors import RequestRejected
 
 LARGEST_VERSION = 25
 MOST_IMAGES = 512
 LARGEST_IMAGE_BYTES = 32 << 20
-MOST_PIXELS = 50_000_000
 
 # Version 25 at level M holds 1451 alphanumeric characters (ISO/IEC 18004 table 7). Of these, a single frame
 # spends 9 on "UR:BYTES/" and 8 on the checksum: 717 bytes at two characters each are left. A numbered frame spends
@@ -41,9 +40,8 @@ _CBOR_HEAD_BYTES = 3
 
 _PIXELS_A_MODULE = 8
 _QUIET_MODULES = 4  # ISO/IEC 18004 section 5.3.8
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
 _WHITE = 255
-_QR_ONLY = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
 _HINT_AGAIN = "take the picture again: the whole code with its white margin, flat, sharp and well lit"
 
 
@@ -97,7 +95,7 @@ def read_images(paths: Sequence[Path]) -> bytes:
     """Read the payload that images carry together.
 
     Args:
-        paths: PNG or JPEG files in any order, at most ``MOST_IMAGES``.
+        paths: PNG, JPEG or GIF files in any order, at most ``MOST_IMAGES``.
 
     Raises:
         RequestRejected: ``image.too-many``; ``file.*`` for a file that cannot be read; ``image.*`` or ``frame.*`` with
@@ -117,7 +115,7 @@ def read_codes(path: Path) -> list[str]:
     Raises:
         RequestRejected: ``file.*``, ``image.*`` or ``frame.malformed`` with the file's path.
     """
-    return _codes(path, _grey(path, durable.read_file(path, limit=LARGEST_IMAGE_BYTES)))
+    return _codes(path, durable.read_file(path, limit=LARGEST_IMAGE_BYTES))
 
 
 class ImageReader:
@@ -137,10 +135,7 @@ class ImageReader:
             RequestRejected: ``image.malformed``, ``image.too-large``, ``image.no-code``, or an error of
                 ``ur.Decoder.add``; each names the path.
         """
-        # 1. Pixels; 2. codes; 3. frames.
-        grey = _grey(path, content)
-        texts = _codes(path, grey)
-        for text in texts:
+        for text in _codes(path, content):
             try:
                 self._decoder.add(text)
             except RequestRejected as error:
@@ -165,40 +160,17 @@ def shown(path: Path) -> str:
     return str(path) if str(path).isprintable() else ascii(str(path))
 
 
-def _grey(path: Path, content: bytes) -> Image.Image:
+def _codes(path: Path, content: bytes) -> list[str]:
     if not is_image(content):
-        raise RequestRejected("image.malformed", f"{shown(path)} is neither a PNG nor a JPEG image")
-    too_large = RequestRejected("image.too-large", f"{shown(path)} has more than {MOST_PIXELS} pixels")
+        raise RequestRejected("image.malformed", f"{shown(path)} is not a PNG, JPEG or GIF image")
+    seen = decode_image(content)
+    if seen.outcome is Outcome.TOO_LARGE:
+        raise RequestRejected("image.too-large", f"{shown(path)} has more than {MOST_PIXELS} pixels")
+    if seen.outcome is Outcome.DAMAGED:
+        raise RequestRejected("image.malformed", f"{shown(path)} is a damaged image", hint=_HINT_AGAIN)
     try:
-        # Opening reads the header only. Pillow's warnings go to nobody here: its limit is above ours.
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image,
-        ):
-            if image.width * image.height <= MOST_PIXELS:
-                return _on_white(image)
-    except Image.DecompressionBombError:
-        raise too_large from None
-    except Exception:  # noqa: BLE001 - on hostile input Pillow raises errors of a dozen kinds
-        raise RequestRejected("image.malformed", f"{shown(path)} is a damaged image", hint=_HINT_AGAIN) from None
-    raise too_large
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("L")
-    # What is transparent looks white on paper, and its hidden colour is often black.
-    layered = image.convert("LA")
-    white = Image.new("L", image.size, _WHITE)
-    white.paste(layered.getchannel("L"), mask=layered.getchannel("A"))
-    return white
-
-
-def _codes(path: Path, image: Image.Image) -> list[str]:
-    try:
-        found = zxingcpp.read_barcodes(image, formats=_QR_ONLY)
-        texts = [code.bytes.decode("ascii") for code in found]
-    except Exception:  # noqa: BLE001 - the same holds for the decoder, and for codes that are not ASCII
+        texts = [code.decode("ascii") for code in seen.codes]
+    except UnicodeDecodeError:
         raise RequestRejected("frame.malformed", f"{shown(path)}: the code is not a UR frame") from None
     if not texts:
         raise RequestRejected("image.no-code", f"{shown(path)} shows no readable QR code", hint=_HINT_AGAIN)
