@@ -13,7 +13,8 @@ What is checked, in this order; the numbers return in the code:
    was live unlocked the HSM (``share_evidence``);
 8. a second implementation (openssl, where installed) accepts the chains;
 9. the files that lie here and are recorded by digest are unchanged;
-10. each act that its program ended is signed by the key of its opening (``signing.act`` says what that proves).
+10. each act that its program ended is signed by the key of its opening (``signing.act`` says what that proves),
+    and every counter-signature that lies here holds (``signing.countersign``).
 
 A claim that does not hold raises; nothing after it is checked.
 """
@@ -34,6 +35,7 @@ from ceremony.records import BETWEEN_ACTS, ENDINGS, OPENINGS, Act, Kind, Mode, c
 from ceremony.second_opinion import openssl_verifies
 from ceremony.share_evidence import share_claims
 from ceremony.signing.act import signed_acts
+from ceremony.signing.countersign import counter_signatures
 from ceremony.transcript import Record, verify_chain
 from shared import durable
 from shared.crossing.words import digest_words
@@ -216,14 +218,20 @@ def _key(evidence: _Evidence) -> Iterator[Claim]:
     attributes = generated.body.get("attributes")
     if not isinstance(attributes, dict):
         raise _false("key.attributes", "no attributes were recorded")
-    check_attributes({name: value for name, value in attributes.items() if isinstance(value, bool | str)})
+    known = {name: value for name, value in attributes.items() if isinstance(value, bool | str)}
+    check_attributes(known, backup=evidence.plan.backup)
     if _text(generated.body, "public_key_sha256") != _text(_root_record(evidence).body, "public_key_sha256"):
         raise _false("key.root", "the root certifies another key than the one generated in the HSM")
     yield Claim(
         code="key",
-        text="the root's key was generated in the HSM, cannot leave it and can only sign",
+        text=f"the root's key was generated in the HSM, {_leaving(evidence)} and can only sign",
         evidence=f"attributes in record {generated.seq}",
     )
+
+
+def _leaving(evidence: _Evidence) -> str:
+    # What the transcript says too: a key that can be wrapped is one of which there can be copies.
+    return "can leave it wrapped, as the plan allows (weaker evidence)," if evidence.plan.backup else "cannot leave it"
 
 
 def _root(evidence: _Evidence) -> Iterator[Claim]:
@@ -335,6 +343,14 @@ def _signatures(evidence: _Evidence) -> Iterator[Claim]:
         text=f"{len(signed)} acts are signed by the program that opened them{cut}",
         evidence=f"records {', '.join(str(each.seq) for each in signed) or 'none'}",
     )
+    for each in counter_signatures(evidence.directory, evidence.records, evidence.plan):
+        role = each.role or "whom the plan does not name"
+        last = "" if each.record is evidence.records[-1] else ", not the last one"
+        yield Claim(
+            code="counter-signature",
+            text=f"{each.name} ({role}) signed the head of record {each.record.seq}{last}",
+            evidence=f"{each.key}, if it is theirs: compare it with them",
+        )
 
 
 def _root_record(evidence: _Evidence) -> Record:

@@ -14,6 +14,7 @@ from ceremony.cli.deviations import compare_command, exception
 from ceremony.cli.papers import host, plan, transcript, verify
 from ceremony.cli.scripts import script
 from ceremony.cli.shares import share
+from ceremony.cli.signatures import SIGNATURES
 from shared.command import Group
 
 
@@ -49,3 +50,5 @@ _ON_THE_DAY = (root, intermediate, rehearse, share, bag, exception)
 _AFTERWARDS = (compare_command, transcript, verify)
 for _command in (*_BEFORE, *_ON_THE_DAY, *_AFTERWARDS):
     cli.add_command(_command)
+for _command in SIGNATURES:
+    transcript.add_command(_command)
