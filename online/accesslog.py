@@ -42,20 +42,24 @@ class Served:
 class Log:
     """Writes lines; never fails, for a full disk behind stderr must not stop the node."""
 
-    def __init__(self, clock: Clock, *, as_json: bool = False, sink: Sink | None = None) -> None:
+    def __init__(self, clock: Clock, *, as_json: bool = False, least_status: int = 0, sink: Sink | None = None) -> None:
         """Make a log.
 
         Args:
             clock: wall clock.
             as_json: a JSON object a line instead of text.
+            least_status: requests that were answered with a lower HTTP status get no line.
             sink: takes each line, without its end; stderr when not given.
         """
         self._clock = clock
         self._as_json = as_json
+        self._least_status = least_status
         self._sink = sink or _to_stderr
 
     def served(self, request: Served) -> None:
-        """Write the line of a request."""
+        """Write the line of a request, if it is worth one."""
+        if request.status < self._least_status:
+            return
         path = quote(request.path[:_LONGEST_PATH], safe=_PLAIN_IN_PATH)
         note = printable(request.note, limit=_LONGEST_NOTE)
         duration = f"{request.seconds * 1000:.1f}"

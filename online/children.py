@@ -62,7 +62,7 @@ async def work(tie: Tie, inherited: Inherited) -> None:
         config,
         inherited.remembered.secret,
         inherited.listeners.tls,
-        log=Log(clock, as_json=config.logger.format == "json"),
+        log=Log(clock, as_json=config.logger.format == "json", least_status=config.logger.least_status),
         clock=clock,
         stop=stop,
         ready=lambda: tie.report(ready=True),

@@ -16,7 +16,7 @@ from online.config import unsupported
 from online.config.address import parse_address
 from online.config.crl import parse_crl
 from online.config.kms import merge_key, read_kms
-from online.config.own import parse_rate_limit
+from online.config.own import parse_least_status, parse_rate_limit
 from online.config.settings import (
     DEFAULT_BACKDATE,
     DEFAULT_COMMON_NAME,
@@ -279,9 +279,8 @@ def _tls_version(block: Fields, key: str, default: TlsVersion) -> TlsVersion:
 
 
 def _logger(top: Fields) -> LoggerSettings:
-    if "logger" not in top:
-        return LoggerSettings()
-    block = Fields(top.raw("logger"), path="logger", known={"format", "traceHeader"})
+    value = top.raw("logger") if "logger" in top else {}
+    block = Fields(value, path="logger", known={"format", "traceHeader"})
     form = block.text("format", default="text")
     if form not in {"text", "json"}:
         raise Unsupported(
@@ -292,7 +291,7 @@ def _logger(top: Fields) -> LoggerSettings:
     header = block.text("traceHeader", default=DEFAULT_TRACE_HEADER)
     if not header.isascii() or not header.replace("-", "a").isalnum():
         raise RequestRejected("config.malformed", "logger.traceHeader is not the name of an HTTP header")
-    return LoggerSettings(format=form, trace_header=header)
+    return LoggerSettings(format=form, trace_header=header, least_status=parse_least_status(top))
 
 
 def _provisioners(authority: Fields, claims: Claims, home: Path) -> tuple[Provisioner, ...]:

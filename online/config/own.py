@@ -12,6 +12,8 @@ from shared.errors import RequestRejected
 _MOST = 1_000_000
 _LONGEST = timedelta(days=1)
 _SHORTEST = timedelta(seconds=1)
+# Below 400 nothing was refused, below 500 nothing was wrong with the node.
+_LEVELS = {"info": 0, "warning": 400, "error": 500}
 
 
 def parse_rate_limit(top: Fields) -> RateLimitSettings | None:
@@ -26,7 +28,7 @@ def parse_rate_limit(top: Fields) -> RateLimitSettings | None:
     Raises:
         RequestRejected: ``config.*``.
     """
-    own = Fields(top.raw("coldroot") if "coldroot" in top else {}, path="coldroot", known={"rateLimit"})
+    own = _block(top)
     if "rateLimit" not in own:
         return None
     block = Fields(own.raw("rateLimit"), path="coldroot.rateLimit", known={"requests", "period", "burst", "exempt"})
@@ -39,6 +41,32 @@ def parse_rate_limit(top: Fields) -> RateLimitSettings | None:
     return RateLimitSettings(
         requests=requests, period=period, burst=_count(block, "burst", requests), exempt=_networks(block)
     )
+
+
+def parse_least_status(top: Fields) -> int:
+    """Read ``coldroot.logLevel``: ``info``, ``warning`` or ``error``.
+
+    Args:
+        top: the document.
+
+    Returns:
+        The least HTTP status of a request that is worth a line.
+
+    Raises:
+        RequestRejected: ``config.*``.
+    """
+    own = _block(top)
+    level = own.text("logLevel", default="info")
+    if level not in _LEVELS:
+        raise RequestRejected(
+            "config.malformed", f"{own.at('logLevel')} is not a known level", hint=f"write {', '.join(_LEVELS)}"
+        )
+    return _LEVELS[level]
+
+
+def _block(top: Fields) -> Fields:
+    value = top.raw("coldroot") if "coldroot" in top else {}
+    return Fields(value, path="coldroot", known={"rateLimit", "logLevel"})
 
 
 def _count(block: Fields, key: str, default: int) -> int:

@@ -88,6 +88,8 @@ class LoggerSettings:
 
     format: str = "text"
     trace_header: str = DEFAULT_TRACE_HEADER
+    least_status: int = 0
+    """Requests that were answered with a lower HTTP status get no line; events of the node always do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ def refuse(changes: dict[str, Any]) -> ColdrootError:
         ("tls.cipherSuite", "cipherSuites"),
         ("db.datasource", "dataSource"),
         ("logger.fromat", "format"),
+        ("coldroot.loglevel", "logLevel"),
     ],
 )
 def test_a_typing_error_is_named_with_what_was_meant(dotted: str, near: str) -> None:
@@ -192,6 +193,7 @@ def test_what_is_missing_is_named(changes: dict[str, Any], where: str) -> None:
         ({"tls.minVersion": 1.3, "tls.maxVersion": 1.2}, "tls.minVersion"),
         ({"tls.cipherSuites": ["TLS_RSA_WITH_AES_128_CBC_SHA"]}, "tls.cipherSuites[0]"),
         ({"logger.traceHeader": "X: y\r\n"}, "logger.traceHeader"),
+        ({"coldroot.logLevel": "debug"}, "coldroot.logLevel"),
         ({"authority.backdate": "-1m"}, "authority.backdate"),
         ({"authority.backdate": "60"}, "authority.backdate"),
         ({"authority.claims": {"maxTLSCertDuration": "1h"}}, "authority.claims"),

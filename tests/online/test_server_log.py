@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fakes.clock import FakeClock
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from online.accesslog import Log, Served
+from online.config import parse_config, render_config
 
 SERVED = Served(
     remote="127.0.0.1", request_id="id-1", method="GET", path="/health", status=200, seconds=0.0123, note=""
@@ -37,6 +40,19 @@ def test_the_fields_of_a_line() -> None:
         "status": 200,
         "ms": 12.3,
     }
+
+
+@pytest.mark.parametrize(("level", "statuses"), [("info", 3), ("warning", 2), ("error", 1)])
+def test_the_level_leaves_out_what_went_well(level: str, statuses: int) -> None:
+    """A busy node writes a line for each renewal; whoever wants refusals only must not miss its own events."""
+    lines: list[str] = []
+    document = render_config(dns_names=("localhost",), address=":0", provisioners=())
+    config = parse_config(json.dumps({**document, "coldroot": {"logLevel": level}}).encode(), path=Path("/x/ca.json"))
+    log = Log(FakeClock(), least_status=config.logger.least_status, sink=lines.append)
+    for status in (200, 401, 503):
+        log.served(replace(SERVED, status=status))
+    log.event("reloaded")
+    assert len(lines) == statuses + 1
 
 
 def test_an_event_is_a_line_too() -> None:

@@ -211,13 +211,16 @@ def test_sighup_replaces_the_workers_and_reads_the_configuration_again(home: Nod
     with running(home, workers=2) as node:
         before = set(node.workers())
         body = sign_body(node)
-        home.change_config(commonName="Another Name")
+        home.change_config(commonName="Another Name", coldroot={"logLevel": "warning"})
         node.process.send_signal(signal.SIGHUP)
         node.wait_for("configuration reloaded")
         until(lambda: len(node.workers()) == 2 and not before & set(node.workers()))
         assert get(node, "/health")[0] == 200
         # A token from before is as good as it was; in step-ca it would be dead.
         assert post(node, "/sign", body)[0] == 201
+        assert post(node, "/sign", body)[0] == 401
+        node.wait_for("/sign 401")
+        assert not any("/sign 201" in line for line in node.lines)
 
 
 def test_sighup_under_load_drops_no_request(home: NodeHome) -> None:
