@@ -51,6 +51,15 @@ def _known_options(command: _Command) -> _Command:
     return command
 
 
+def _only_option(command: _Command) -> _Command:
+    return click.option(
+        "--act",
+        "only",
+        multiple=True,
+        help="Only this act of the plan, such as crl:yearly; repeat it for a day's acts.",
+    )(command)
+
+
 @plan.command("tbs")
 @_known_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -85,6 +94,7 @@ def script() -> None:
 
 @script.command("render")
 @_known_options
+@_only_option
 @click.option("--pdf", type=_PATH, help="Write the script as PDF to this new file.")
 @click.option("--html", type=_PATH, help="Write the script as one HTML file to this new file.")
 def script_render(
@@ -92,6 +102,7 @@ def script_render(
     plan_file: Path,
     pdf: Path | None,
     html: Path | None,
+    only: tuple[str, ...],
     **known: Any,
 ) -> None:
     """Print the script: every step with who does what, what is read aloud, and what is expected.
@@ -107,7 +118,9 @@ def script_render(
         raise click.UsageError("give --pdf FILE or --html FILE, or both")
     found = load_plan(durable.read_file(plan_file))
     beforehand = known_beforehand(found, _at_hand(found, **known))
-    paper = ScriptPaper(script=build_script(found, beforehand), tool=f"coldroot {metadata.version('coldroot')}")
+    paper = ScriptPaper(
+        script=build_script(found, beforehand, only=only), tool=f"coldroot {metadata.version('coldroot')}"
+    )
     with durable.Staging() as staging:
         for path, draw in ((pdf, script_pdf), (html, script_html)):
             if path is not None:
@@ -119,15 +132,16 @@ def script_render(
 
 @script.command("show")
 @click.option("--plan", "plan_file", type=_PATH, required=True, help="The plan that was agreed on.")
+@_only_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def script_show(plan_file: Path, as_json: bool) -> None:
+def script_show(plan_file: Path, only: tuple[str, ...], as_json: bool) -> None:
     """Print the steps of the day, and refuse a plan whose acts cannot be done in their order.
 
     \b
     Example:
       ceremony script show --plan plan.toml
     """
-    found = build_script(load_plan(durable.read_file(plan_file)))
+    found = build_script(load_plan(durable.read_file(plan_file)), only=only)
     if as_json:
         terminal.result_json([_step_json(number, step) for number, step in _numbered(found)])
         return

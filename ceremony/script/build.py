@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ceremony.plan import ActKind, Plan, PlannedAct, SharesPlan
 from ceremony.script import acts, custody, facts
 from ceremony.script.making import ADMINISTRATOR, CUSTODIANS, EVERYBODY, WITNESSES, Making, holders
 from ceremony.script.model import Expected, Fact, Known, Material, Script, Section, Step
 from ceremony.script.names import StepName
+from shared.errors import RequestRejected
 
 PREPARATION = "preparation"
 CLOSING = "closing"
@@ -26,19 +28,24 @@ _ACTS: Mapping[ActKind, tuple[str, Callable[[Making], tuple[Step, ...]]]] = {
 }
 
 
-def build_script(plan: Plan, known: Known | None = None) -> Script:
-    """Make the script of a plan.
+def build_script(plan: Plan, known: Known | None = None, *, only: Sequence[str] = ()) -> Script:
+    """Make the script of a plan, or of one day of it.
 
     Args:
         plan: validated.
         known: digests that are known before the day.
+        only: the acts of this day, in the plan's spelling, when it has others on other days. What the plan has before
+            the first of them counts as done.
 
     Raises:
-        RequestRejected: ``script.impossible`` when the acts cannot be done in the order of the plan.
+        RequestRejected: ``script.impossible`` when the acts cannot be done in the order of the plan;
+            ``script.unplanned-act`` for one that it does not have.
     """
     known = known or Known()
     shares = plan.shares
-    sections = [_preparation(plan)]
+    if only:
+        plan, shares = _one_day(plan, only)
+    sections = [_preparation(plan, shares)]
     for act in plan.acts:
         title, make = _ACTS[act.kind]
         making = Making(plan=plan, part=str(act), name=act.name, shares=shares, known=known)
@@ -46,6 +53,19 @@ def build_script(plan: Plan, known: Known | None = None) -> Script:
         shares = custody.shares_after(plan, act, shares)
     sections.append(_closing(plan, shares))
     return Script.make(plan, sections, given=_given(plan), materials=tuple(_materials(plan, shares)))
+
+
+def _one_day(plan: Plan, only: Sequence[str]) -> tuple[Plan, SharesPlan]:
+    """Return the plan with the acts of one day alone, and who holds the shares when it begins."""
+    for name in only:
+        if name not in map(str, plan.acts):
+            planned = ", ".join(map(str, plan.acts))
+            raise RequestRejected("script.unplanned-act", f"the plan has no act {name}", hint=f"planned: {planned}")
+    acts = tuple(act for act in plan.acts if str(act) in only)
+    shares = plan.shares
+    for act in plan.acts[: plan.acts.index(acts[0])]:
+        shares = custody.shares_after(plan, act, shares)
+    return replace(plan, acts=acts), shares
 
 
 def numbered(plan: Plan, act: PlannedAct) -> tuple[tuple[str, Step], ...]:
@@ -74,11 +94,12 @@ def _given(plan: Plan) -> set[Fact]:
         return set()
     made = {act.name for act in plan.acts if act.kind is ActKind.INTERMEDIATE}
     earlier = {facts.certificate(each.file) for each in plan.intermediates if each.file not in made}
-    return {facts.ROOT, facts.ROOT_KEY, facts.TOKEN, *earlier}
+    backed_up = {facts.BACKUP} if plan.backup and PlannedAct(kind=ActKind.BACKUP) not in plan.acts else set()
+    return {facts.ROOT, facts.ROOT_KEY, facts.TOKEN, *earlier, *backed_up}
 
 
-def _preparation(plan: Plan) -> Section:
-    making = Making(plan=plan, part=PREPARATION, shares=plan.shares, people_only=True)
+def _preparation(plan: Plan, shares: SharesPlan) -> Section:
+    making = Making(plan=plan, part=PREPARATION, shares=shares, people_only=True)
     brought: set[Fact] = {facts.MATERIALS}
     brought |= {facts.BLANK_TOKEN} if _begins(plan) else set()
     steps = [
@@ -136,9 +157,9 @@ def _preparation(plan: Plan) -> Section:
                 CUSTODIANS,
                 *(
                     f"{name}: the bag is whole, and its number is the one on the receipt."
-                    for _, name in holders(plan.shares)
+                    for _, name in holders(shares)
                 ),
-                blanks=tuple(f"Bag of {name}" for _, name in holders(plan.shares)),
+                blanks=tuple(f"Bag of {name}" for _, name in holders(shares)),
                 requires={facts.PLAN},
                 provides={facts.HELD},
             )

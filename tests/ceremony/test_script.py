@@ -153,6 +153,22 @@ def test_show(tmp_path: Path) -> None:
     assert listed[0]["announced"] is False
 
 
+def test_one_day_of_a_plan() -> None:
+    """A plan may live for years: each day's paper has its own acts, and the custodians of that day."""
+    script = build_script(day(), only=["restore-test", "destroy"])
+    assert [str(section.act) for section in script.sections if section.act] == ["restore-test", "destroy"]
+    steps = {step.id: step for step in _steps(script)}
+    assert "Bag of Gottfried" in steps["preparation/bags.opened"].blanks
+    assert "2 of 3 officers" in " ".join(steps["restore-test/hsm.unlocked"].does)
+    assert script.plan.digest == day().digest
+    build_script(day(), only=["crl:first"])
+    with pytest.raises(RequestRejected) as refused:
+        build_script(day(), only=["crl:second"])
+    assert refused.value.code == "script.unplanned-act"
+    first_day = build_script(day(), only=["root", "intermediate:alpha"])
+    assert any(step.name is StepName.SHEETS_SEALED for step in _steps(first_day))
+
+
 def test_sections_by_act() -> None:
     """A dry run of an act that the plan does not have must say so."""
     script = build_script(example())
