@@ -20,7 +20,7 @@ from shared.keys import KeyKind
 from shared.pem import load_certificate_der
 from shared.signing import algorithm_identifier
 
-NOT_ASKED = "not installed"
+NOT_ASKED = "not asked"
 _PACKAGE = "pkilint"
 # A root needs no authority key identifier (RFC 5280 §4.2.1.1). pkilint knows a root by its signature, which is not
 # there yet.
@@ -35,7 +35,7 @@ def accept_certificate(tbs: bytes, signer: KeyKind) -> str:
         signer: the kind of key that will sign it.
 
     Returns:
-        The version that was asked, or ``not installed``.
+        The version that was asked, or ``not asked``.
 
     Raises:
         PolicyDenied: ``pkilint.<code>`` with the first finding that is an error.
@@ -53,7 +53,7 @@ def accept_list(tbs: bytes, signer: KeyKind) -> str:
         signer: the kind of key that will sign it.
 
     Returns:
-        The version that was asked, or ``not installed``.
+        The version that was asked, or ``not asked``.
 
     Raises:
         PolicyDenied: ``pkilint.<code>`` with the first finding that is an error.

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ceremony.cli.dry_runs import dry_run_option, show_dry_run
+from ceremony.cli.keys import rehearse_backup, rehearse_destroy, rehearse_inventory, rehearse_restore_test
 from ceremony.cli.options import (
     at_terminal,
     dir_option,
@@ -17,11 +18,13 @@ from ceremony.cli.options import (
     plan_option,
     print_option,
     rehearsed_option,
+    sample_option,
     scan_option,
     setting,
     show_head,
     words_option,
 )
+from ceremony.cli.roots import rehearse_crl, rehearse_cross, rehearse_rollover
 from ceremony.cli.shares import rehearse_rotate
 from ceremony.conduct.dry_run import dry_run_intermediate, dry_run_root
 from ceremony.conduct.intermediate import sign_intermediate
@@ -81,6 +84,7 @@ def intermediate() -> None:
 @hsm_option
 @out_option
 @scan_option
+@sample_option
 @rehearsed_option
 @dry_run_option
 @click.argument("request", nargs=-1, required=True, type=_PATH)
@@ -90,6 +94,7 @@ def intermediate_sign(
     out: Path,
     *,
     scans: tuple[Path, ...],
+    samples: tuple[str, ...],
     rehearsed: Path | None,
     dry_run: bool,
     request: tuple[Path, ...],
@@ -104,7 +109,7 @@ def intermediate_sign(
       ceremony intermediate sign --dir root-2026 --hsm hsm.toml --out usb/ usb/request.bundle
     """
     here = setting(directory, hsm_file, Mode.REAL, at_terminal(scans=scans), rehearsed=rehearsed)
-    _sign_intermediate(here, out, request, dry_run=dry_run)
+    _sign_intermediate(here, out, request, samples=samples, dry_run=dry_run)
 
 
 @click.group(cls=Group)
@@ -135,7 +140,10 @@ def rehearse_root(plan_file: Path, hsm_file: Path, directory: Path, *, words_fil
     _create_root(here, plan_file, words_file=words_file, dry_run=dry_run)
 
 
-rehearse.add_command(rehearse_rotate)
+_SIGNING = (rehearse_crl, rehearse_cross, rehearse_rollover)
+_KEEPING = (rehearse_rotate, rehearse_backup, rehearse_restore_test, rehearse_inventory, rehearse_destroy)
+for _command in (*_SIGNING, *_KEEPING):
+    rehearse.add_command(_command)
 
 
 @rehearse.command("intermediate")
@@ -143,10 +151,18 @@ rehearse.add_command(rehearse_rotate)
 @hsm_option
 @words_option
 @out_option
+@sample_option
 @dry_run_option
 @click.argument("request", nargs=-1, required=True, type=_PATH)
 def rehearse_intermediate(
-    directory: Path, hsm_file: Path, words_file: Path, out: Path, *, dry_run: bool, request: tuple[Path, ...]
+    directory: Path,
+    hsm_file: Path,
+    words_file: Path,
+    out: Path,
+    *,
+    samples: tuple[str, ...],
+    dry_run: bool,
+    request: tuple[Path, ...],
 ) -> None:
     """Rehearse the signing of an intermediate. REQUEST is a bundle file, or the images of its QR codes.
 
@@ -156,7 +172,7 @@ def rehearse_intermediate(
         --out crossing crossing/request-*.png
     """
     here = setting(directory, hsm_file, Mode.REHEARSAL, Rehearsing(words_file))
-    _sign_intermediate(here, out, request, dry_run=dry_run)
+    _sign_intermediate(here, out, request, samples=samples, dry_run=dry_run)
 
 
 def _create_root(here: Setting, plan_file: Path, *, words_file: Path | None = None, dry_run: bool) -> None:
@@ -172,11 +188,13 @@ def _create_root(here: Setting, plan_file: Path, *, words_file: Path | None = No
     terminal.result(fingerprint(made.certificate))
 
 
-def _sign_intermediate(here: Setting, out: Path, request: Sequence[Path], *, dry_run: bool) -> None:
+def _sign_intermediate(
+    here: Setting, out: Path, request: Sequence[Path], *, samples: Sequence[str], dry_run: bool
+) -> None:
     if dry_run:
-        show_dry_run(dry_run_intermediate(here, request, out))
+        show_dry_run(dry_run_intermediate(here, request, out, samples=samples))
         return
-    made = sign_intermediate(here, request, out)
+    made = sign_intermediate(here, request, out, samples=samples)
     terminal.say("digest words of the reply, to compare where it is imported:")
     terminal.say(f"  {' '.join(digest_words(made.reply_digest))}")
     show_head(made.head)

@@ -66,6 +66,17 @@ def scan_option(command: _Command) -> _Command:
     )(command)
 
 
+def sample_option(command: _Command) -> _Command:
+    """Add ``--sample``: names on which name constraints are shown."""
+    return click.option(
+        "--sample",
+        "samples",
+        multiple=True,
+        metavar="NAME",
+        help="A name on which the planned name constraints are shown; may be repeated. Some are made without it.",
+    )(command)
+
+
 def print_option(command: _Command) -> _Command:
     """Add ``--print-with``: how sheets are printed."""
     return click.option(

@@ -37,8 +37,9 @@ from ceremony.conduct.later import (
     Continued,
     File,
     OpenHsm,
-    check_places,
     continue_ceremony,
+    places_taken,
+    probe_places,
     unlocked_hsm,
     write_files,
 )
@@ -80,15 +81,9 @@ def make_backup(setting: Setting) -> BackupMade:
         Fatal: when something does not hold.
     """
     people = setting.people
-    # 1.
-    continued = continue_ceremony(
-        setting,
-        PlannedAct(kind=ActKind.BACKUP),
-        command="ceremony backup wrap",
-        rehearsal="ceremony rehearse backup",
-    )
-    file = backup_file(1 + len(continued.journal.find(Kind.KEY_WRAPPED)))
-    check_places(continued, {file: None})
+    # 1. Refused before anything is recorded.
+    continued, file = examine_backup(setting)
+    probe_places(continued, file)
     with later_act(setting, continued.journal, continued.plan, Act.BACKUP):
         # 2.
         with unlocked_hsm(continued) as opened:
@@ -134,16 +129,9 @@ def try_backup(setting: Setting, file: Path | None) -> BackupMade:
         Fatal: when something does not hold.
     """
     people = setting.people
-    continued = continue_ceremony(
-        setting,
-        PlannedAct(kind=ActKind.RESTORE_TEST),
-        command="ceremony backup restore-test",
-        rehearsal="ceremony rehearse restore-test",
-    )
-    # 5.
-    name, content = _read(continued, file)
+    # 5. Refused before anything is recorded.
+    continued, name, content = examine_restore(setting, file)
     backup, digest = decode_backup(content), hashlib.sha256(content)
-    _check_set(continued, backup)
     # 6.
     with (
         later_act(setting, continued.journal, continued.plan, Act.RESTORE_TEST),
@@ -154,6 +142,42 @@ def try_backup(setting: Setting, file: Path | None) -> BackupMade:
             _try(continued, opened, each, name, digest.hexdigest())
     people.step(StepName.TRANSCRIPT_CLOSED)
     return BackupMade(file=name, digest=digest.digest(), head=continued.journal.head())
+
+
+def examine_backup(setting: Setting) -> tuple[Continued, str]:
+    """Check what can be before a share is asked for; return the ceremony and where the backup will lie.
+
+    Raises:
+        RequestRejected, PolicyDenied: as ``make_backup``.
+    """
+    # 1.
+    continued = continue_ceremony(
+        setting,
+        PlannedAct(kind=ActKind.BACKUP),
+        command="ceremony backup wrap",
+        rehearsal="ceremony rehearse backup",
+    )
+    file = backup_file(1 + len(continued.journal.find(Kind.KEY_WRAPPED)))
+    places_taken(continued, {file: None})
+    return continued, file
+
+
+def examine_restore(setting: Setting, file: Path | None) -> tuple[Continued, str, bytes]:
+    """Check what can be before a share is asked for; return the ceremony, the backup's name, and its content.
+
+    Raises:
+        RequestRejected, PolicyDenied: as ``try_backup``.
+    """
+    continued = continue_ceremony(
+        setting,
+        PlannedAct(kind=ActKind.RESTORE_TEST),
+        command="ceremony backup restore-test",
+        rehearsal="ceremony rehearse restore-test",
+    )
+    # 5.
+    name, content = _read(continued, file)
+    _check_set(continued, decode_backup(content))
+    return continued, name, content
 
 
 def _wrap_all(continued: Continued, opened: OpenHsm) -> Backup:

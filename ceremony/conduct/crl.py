@@ -25,8 +25,9 @@ from ceremony.conduct.continuing import later_act
 from ceremony.conduct.later import (
     Continued,
     File,
-    check_places,
     continue_ceremony,
+    places_taken,
+    probe_places,
     root_key,
     unlocked_hsm,
     write_files,
@@ -63,12 +64,25 @@ class ListsSigned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ready:
+class ReadyList:
     """A list that was linted and waits for its signature."""
 
     planned: PlannedList
     prepared: PreparedCrl
     pkilint: str
+    """Who else judged it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExaminedLists:
+    """Lists that may be signed, in the ceremony that may sign them."""
+
+    continued: Continued
+    lists: tuple[PlannedList, ...]
+    ready: tuple[ReadyList, ...]
+    """Those that wait for their signature."""
+    signed: Mapping[str, bytes]
+    """Those that an earlier attempt signed, by their file."""
 
 
 def sign_lists(setting: Setting, name: str) -> ListsSigned:
@@ -85,6 +99,32 @@ def sign_lists(setting: Setting, name: str) -> ListsSigned:
         Fatal: when something does not hold.
     """
     people = setting.people
+    # 1., 2. Refused before anything is recorded.
+    examined = examine_lists(setting, name)
+    continued, lists, ready, signed = examined.continued, examined.lists, examined.ready, dict(examined.signed)
+    probe_places(continued, *(each.file for each in lists))
+    with later_act(setting, continued.journal, continued.plan, Act.CRL, name=name):
+        if ready:
+            # 3.
+            with unlocked_hsm(continued) as opened:
+                people.step(StepName.LIST_SIGNED)
+                key = root_key(continued, opened.token)
+                for each in ready:
+                    signed[each.planned.file] = _sign(continued, each, key)
+        else:
+            people.tell("they were signed before, and could not be written then: these are those lists")
+        # 5.
+        write_files(continued, *(File(name=each.file, content=signed[each.file]) for each in lists))
+    people.step(StepName.TRANSCRIPT_CLOSED)
+    return ListsSigned(files=tuple(each.file for each in lists), head=continued.journal.head())
+
+
+def examine_lists(setting: Setting, name: str) -> ExaminedLists:
+    """Check everything that can be before a share is asked for, and lint every list; nothing is written.
+
+    Raises:
+        RequestRejected, PolicyDenied, Fatal: as ``sign_lists``.
+    """
     # 1.
     continued = continue_ceremony(
         setting,
@@ -97,24 +137,11 @@ def sign_lists(setting: Setting, name: str) -> ListsSigned:
     previous = check_numbers(plan, continued.journal.records)
     lists = planned_lists(plan)
     signed = _signed(continued, lists)
-    if check_places(continued, {each.file: signed.get(each.file) for each in lists}):
+    if places_taken(continued, {each.file: signed.get(each.file) for each in lists}):
         raise RequestRejected("ceremony.already-signed", f"the lists of {name} were already signed and lie here")
     # 2.
-    prepared = _prepare(continued, plan, lists, signed, previous)
-    with later_act(setting, continued.journal, continued.plan, Act.CRL, name=name):
-        if prepared:
-            # 3.
-            with unlocked_hsm(continued) as opened:
-                people.step(StepName.LIST_SIGNED)
-                key = root_key(continued, opened.token)
-                for each in prepared:
-                    signed[each.planned.file] = _sign(continued, each, key)
-        else:
-            people.tell("they were signed before, and could not be written then: these are those lists")
-        # 5.
-        write_files(continued, *(File(name=each.file, content=signed[each.file]) for each in lists))
-    people.step(StepName.TRANSCRIPT_CLOSED)
-    return ListsSigned(files=tuple(each.file for each in lists), head=continued.journal.head())
+    ready = _prepare(continued, plan, lists, signed, previous)
+    return ExaminedLists(continued=continued, lists=lists, ready=tuple(ready), signed=signed)
 
 
 def issued_intermediates(continued: Continued) -> Mapping[str, x509.Certificate]:
@@ -138,7 +165,7 @@ def _prepare(
     lists: Sequence[PlannedList],
     signed: Mapping[str, bytes],
     previous: int | None,
-) -> list[_Ready]:
+) -> list[ReadyList]:
     # 2.
     issued, found = issued_intermediates(continued), []
     promised = {record.body.get("file"): record.body for record in continued.journal.find(Kind.LIST_PREPARED)}
@@ -153,12 +180,12 @@ def _prepare(
                     hint="give the lists a new name and higher numbers",
                 )
             judged = pkilint_opinion.accept_list(prepared.tbs, kind_of(certificate_key(continued.root)))
-            found.append(_Ready(planned=planned, prepared=prepared, pkilint=judged))
+            found.append(ReadyList(planned=planned, prepared=prepared, pkilint=judged))
         previous = planned.number
     return found
 
 
-def _sign(continued: Continued, ready: _Ready, key: HsmKey) -> bytes:
+def _sign(continued: Continued, ready: ReadyList, key: HsmKey) -> bytes:
     # 4.
     planned, prepared = ready.planned, ready.prepared
     journal, people = continued.journal, continued.setting.people

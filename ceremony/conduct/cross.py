@@ -21,8 +21,9 @@ from ceremony.conduct.continuing import later_act
 from ceremony.conduct.later import (
     Continued,
     File,
-    check_places,
     continue_ceremony,
+    places_taken,
+    probe_places,
     record_issued,
     record_prepared,
     root_key,
@@ -56,6 +57,17 @@ class CrossSigned:
     """The transcript's head digest."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExaminedCross:
+    """Another root that may be certified, in the ceremony that may certify it."""
+
+    continued: Continued
+    planned: CrossPlan
+    other: x509.Certificate
+    signed: x509.Certificate | None
+    """What an earlier attempt signed for it and could not deliver."""
+
+
 def sign_cross(setting: Setting, name: str, other_file: Path) -> CrossSigned:
     """Conduct the act of a planned cross-certificate.
 
@@ -70,23 +82,11 @@ def sign_cross(setting: Setting, name: str, other_file: Path) -> CrossSigned:
         PeerFailed: ``hsm.*``.
         Fatal: when something does not hold.
     """
-    people = setting.people
-    # 1.
-    continued = continue_ceremony(
-        setting,
-        PlannedAct(kind=ActKind.CROSS, name=name),
-        command="ceremony cross sign",
-        rehearsal="ceremony rehearse cross",
-    )
-    plan, file = next(each for each in continued.plan.crosses if each.name == name), cross_file(name)
-    # 2.
-    people.step(StepName.OTHER_ROOT_READ)
-    other = read_other_root(plan, durable.read_file(other_file))
-    people.tell(f"subject: {format_name(other.subject)}, as planned")
-    people.tell(f"key: {describe(certificate_key(other))}; valid until {rfc3339(other.not_valid_after_utc)}")
-    signed = _signed(continued, file)
-    if check_places(continued, {file: certificate_pem(signed) if signed is not None else None}):
-        raise RequestRejected("ceremony.already-signed", f"{file} was already signed, and lies here")
+    people, file = setting.people, cross_file(name)
+    # 1., 2. Refused before anything is recorded.
+    examined = examine_cross(setting, name, other_file)
+    continued, plan, other, signed = examined.continued, examined.planned, examined.other, examined.signed
+    probe_places(continued, file)
     people.compare("other root's certificate", bytes.fromhex(plan.fingerprint))
     with later_act(setting, continued.journal, continued.plan, Act.CROSS, name=name):
         continued.journal.append(Kind.OTHER_ROOT_ACCEPTED, {"name": name, **certificate_facts(other_file.name, other)})
@@ -97,6 +97,34 @@ def sign_cross(setting: Setting, name: str, other_file: Path) -> CrossSigned:
         write_files(continued, File(name=file, content=certificate_pem(certificate)))
     people.step(StepName.TRANSCRIPT_CLOSED)
     return CrossSigned(certificate=certificate, file=file, head=continued.journal.head())
+
+
+def examine_cross(setting: Setting, name: str, other_file: Path) -> ExaminedCross:
+    """Read the other root and hold it against ceremony and plan; nothing is written, nobody is asked.
+
+    Raises:
+        RequestRejected, PolicyDenied: as ``sign_cross``.
+    """
+    people, file = setting.people, cross_file(name)
+    # 1.
+    continued = continue_ceremony(
+        setting,
+        PlannedAct(kind=ActKind.CROSS, name=name),
+        command="ceremony cross sign",
+        rehearsal="ceremony rehearse cross",
+    )
+    planned = next(each for each in continued.plan.crosses if each.name == name)
+    # 2.
+    people.step(StepName.OTHER_ROOT_READ)
+    other = read_other_root(planned, durable.read_file(other_file))
+    people.tell(f"subject: {format_name(other.subject)}, as planned")
+    people.tell(f"key: {describe(certificate_key(other))}; valid until {rfc3339(other.not_valid_after_utc)}")
+    signed = _signed(continued, file)
+    if places_taken(continued, {file: certificate_pem(signed) if signed is not None else None}):
+        raise RequestRejected("ceremony.already-signed", f"{file} was already signed, and lies here")
+    # What would be refused once the HSM is open is refused now; the serial is of no consequence for that.
+    prepare_cross(planned, other, root=continued.root, serial=random_serial(setting.rng), now=setting.clock.now())
+    return ExaminedCross(continued=continued, planned=planned, other=other, signed=signed)
 
 
 def _signed(continued: Continued, file: str) -> x509.Certificate | None:

@@ -23,8 +23,9 @@ from ceremony.conduct.later import (
     Continued,
     File,
     OpenHsm,
-    check_places,
     continue_ceremony,
+    places_taken,
+    probe_places,
     unlocked_hsm,
     write_files,
 )
@@ -67,16 +68,10 @@ def destroy(setting: Setting) -> Destroyed:
         Fatal: ``destroy.remains`` or ``hsm.not-erased``: the key may still exist.
     """
     people = setting.people
-    # 1.
-    continued = continue_ceremony(
-        setting,
-        PlannedAct(kind=ActKind.DESTROY),
-        command="ceremony destroy",
-        rehearsal="ceremony rehearse destroy",
-        even_destroyed=not (setting.directory.path / FILE).exists(),
-    )
+    # 1. Refused before anything is recorded.
+    continued = examine_destruction(setting)
     journal = continued.journal
-    check_places(continued, {FILE: None})
+    probe_places(continued, FILE)
     with later_act(setting, journal, continued.plan, Act.DESTROY):
         if not journal.find(Kind.TOKEN_ERASED):
             _erase(continued, _empty(continued))
@@ -86,6 +81,23 @@ def destroy(setting: Setting) -> Destroyed:
         write_files(continued, File(name=FILE, content=draw(continued.plan, setting.mode, end)))
     people.step(StepName.TRANSCRIPT_CLOSED)
     return Destroyed(labels=tuple(key.label for key in end.keys), file=FILE, head=journal.head())
+
+
+def examine_destruction(setting: Setting) -> Continued:
+    """Check what can be before a share is asked for.
+
+    Raises:
+        RequestRejected, PolicyDenied: as ``destroy``.
+    """
+    continued = continue_ceremony(
+        setting,
+        PlannedAct(kind=ActKind.DESTROY),
+        command="ceremony destroy",
+        rehearsal="ceremony rehearse destroy",
+        even_destroyed=not (setting.directory.path / FILE).exists(),
+    )
+    places_taken(continued, {FILE: None})
+    return continued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,19 +78,22 @@ def dry_run_root(setting: Setting, plan: Plan, *, outputs: Sequence[Path] = ()) 
     )
 
 
-def dry_run_intermediate(setting: Setting, request_files: Sequence[Path], out: Path) -> DryRun:
+def dry_run_intermediate(
+    setting: Setting, request_files: Sequence[Path], out: Path, *, samples: Sequence[str] = ()
+) -> DryRun:
     """Check the intermediate act: the request is read, held against the plan, and its certificate linted.
 
     Args:
         setting: as for the act.
         request_files: as for the act.
         out: as for the act; it is not made.
+        samples: as for the act.
 
     Raises:
         RequestRejected, PolicyDenied: what the act would refuse before it unlocks the HSM; ``lint.*`` too.
     """
     setting = replace(setting, people=DryRunning())
-    examined = examine(setting, request_files)
+    examined = examine(setting, request_files, samples=samples)
     refuse_taken(out)
     plan, request = examined.plan, examined.request
     act = PlannedAct(kind=ActKind.INTERMEDIATE, name=request.planned.file)

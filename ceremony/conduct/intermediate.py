@@ -20,12 +20,15 @@ from pathlib import Path
 
 from cryptography import x509
 
-from ceremony import hsm
+from ceremony import hsm, pkilint_opinion
 from ceremony.conduct.continuing import check_continues, later_act
 from ceremony.conduct.directory import Journal, open_journal
+from ceremony.conduct.later import take_inventory
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import unlock
 from ceremony.intermediate import SigningRequest, prepare_intermediate, read_request, reply_bundle
+from ceremony.inventory import Moment
+from ceremony.name_constraints import preview
 from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.records import Act, Kind, certificate_facts
 from ceremony.script import StepName, numbered
@@ -68,13 +71,16 @@ class Examined:
     """What an earlier act signed for it and could not deliver."""
 
 
-def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path) -> IntermediateMade:
+def sign_intermediate(
+    setting: Setting, request_files: Sequence[Path], out: Path, *, samples: Sequence[str] = ()
+) -> IntermediateMade:
     """Conduct the intermediate act.
 
     Args:
         setting: where, with which HSM and people.
         request_files: the request bundle as one file, or the images of its QR codes in any order.
         out: the directory for the reply's bundle and images.
+        samples: names on which the name constraints are shown; some are made when there are none.
 
     Raises:
         RequestRejected: ``bundle.*``, ``csr.*``, ``key.*``, ``plan.*``, ``share.*``, ``ceremony.*``, ``transcript.*``.
@@ -84,7 +90,7 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
     """
     people, directory = setting.people, setting.directory
     # 1., 2. Refused before anything is recorded: a mistake in the request leaves no trace.
-    examined = examine(setting, request_files)
+    examined = examine(setting, request_files, samples=samples)
     plan, journal, root, request = examined.plan, examined.journal, examined.root, examined.request
     signed = examined.signed
     _check_outputs(out)
@@ -109,7 +115,7 @@ def sign_intermediate(setting: Setting, request_files: Sequence[Path], out: Path
     )
 
 
-def examine(setting: Setting, request_files: Sequence[Path]) -> Examined:
+def examine(setting: Setting, request_files: Sequence[Path], *, samples: Sequence[str] = ()) -> Examined:
     """Read the request and hold it against ceremony and plan; nothing is written, nobody is asked (steps 1 and 2).
 
     Raises:
@@ -131,7 +137,7 @@ def examine(setting: Setting, request_files: Sequence[Path]) -> Examined:
     request = read_request(plan, bundle, encoded)
     setting.people.guide(numbered(plan, PlannedAct(kind=ActKind.INTERMEDIATE, name=request.planned.file)))
     signed = _signed_before(setting, journal, request)
-    _tell_request(setting, request)
+    _tell_request(setting, request, samples)
     return Examined(plan=plan, journal=journal, root=root, request=request, signed=signed)
 
 
@@ -142,7 +148,10 @@ def _unlock_and_sign(
     unlocked = unlock(setting, journal)
     with hsm.open_token(setting.hsm, unlocked.serial, unlocked.secret.user_pin(), writable=False) as token:
         del unlocked
-        return _sign(setting, journal, plan, request, root=root, token=token)
+        take_inventory(setting, journal, token, Moment.BEFORE)
+        certificate = _sign(setting, journal, plan, request, root=root, token=token)
+        take_inventory(setting, journal, token, Moment.AFTER)
+        return certificate
 
 
 def _signed_before(setting: Setting, journal: Journal, request: SigningRequest) -> x509.Certificate | None:
@@ -180,12 +189,18 @@ def refuse_taken(out: Path) -> None:
         raise RequestRejected("file.exists", f"{taken[0]} already exists", hint="choose another directory with --out")
 
 
-def _tell_request(setting: Setting, request: SigningRequest) -> None:
+def _tell_request(setting: Setting, request: SigningRequest, samples: Sequence[str]) -> None:
     people = setting.people
     people.tell(f"subject: {format_name(request.planned.subject)}, as planned")
     people.tell(f"key: sha256 {public_key_digest(request.public_key)}, possession proven")
     if request.ignored_extensions:
         people.tell(f"ignored: the request asks for extensions ({', '.join(request.ignored_extensions)})")
+    if not request.planned.extensions.permitted and not request.planned.extensions.excluded:
+        people.tell("name constraints: none; it could certify every name")
+        return
+    people.tell("name constraints, on sample names:")
+    for judged in preview(request.planned.extensions, samples):
+        people.tell(f"  {judged}")
 
 
 def _request_facts(request: SigningRequest) -> dict[str, str | list[str]]:
@@ -209,13 +224,13 @@ def _sign(
     people.step(StepName.INTERMEDIATE_CERTIFICATE)
     serial = random_serial(token.random)
     prepared = prepare_intermediate(request, root=root, serial=serial, now=setting.clock.now())
+    judged = pkilint_opinion.accept_certificate(prepared.tbs, plan.root.key)
     journal.append(Kind.CERTIFICATE_PREPARED, {"file": file, "tbs_sha256": prepared.tbs_digest})
     people.tell(f"to be signed: sha256 {prepared.tbs_digest}")
     certificate = issue(prepared, key)
     version = openssl_verifies(root, [certificate], at=certificate.not_valid_before_utc)
-    journal.append(
-        Kind.CERTIFICATE_ISSUED, dict(certificate_facts(file, certificate)) | {"second_opinion": version or "not asked"}
-    )
+    opinions = {"second_opinion": version or "not asked", "pkilint": judged}
+    journal.append(Kind.CERTIFICATE_ISSUED, {**certificate_facts(file, certificate), **opinions})
     people.tell(f"fingerprint {fingerprint(certificate)}")
-    people.tell(f"second opinion: {version or 'openssl is not installed'}")
+    people.tell(f"second opinion: {version or 'openssl is not installed'}; pkilint: {judged}")
     return certificate

@@ -177,8 +177,8 @@ def record_prepared(continued: Continued, file: str, tbs_digest: str) -> None:
     continued.setting.people.tell(f"{file}, to be signed: sha256 {tbs_digest}")
 
 
-def check_places(continued: Continued, files: Mapping[str, bytes | None]) -> bool:
-    """Insist that files can be written before anybody unlocks anything for them.
+def places_taken(continued: Continued, files: Mapping[str, bytes | None]) -> bool:
+    """Insist that no place of a file is taken by anything else. Changes nothing.
 
     Args:
         continued: the ceremony.
@@ -189,7 +189,6 @@ def check_places(continued: Continued, files: Mapping[str, bytes | None]) -> boo
 
     Raises:
         RequestRejected: ``file.exists``.
-        StoreFailed: ``file.write-failed``.
     """
     there = 0
     for name, content in files.items():
@@ -200,10 +199,18 @@ def check_places(continued: Continued, files: Mapping[str, bytes | None]) -> boo
                     "file.exists", f"{path} already exists", hint="nothing that was signed is ever overwritten"
                 )
             there += 1
-        else:
-            durable.make_directory(path.parent)
-            durable.probe_directory(path.parent)
     return there == len(files)
+
+
+def probe_places(continued: Continued, *files: str) -> None:
+    """Insist that files can be written, before anybody unlocks anything for them.
+
+    Raises:
+        StoreFailed: ``file.write-failed``.
+    """
+    for parent in sorted({(continued.path / name).parent for name in files}):
+        durable.make_directory(parent)
+        durable.probe_directory(parent)
 
 
 def write_files(continued: Continued, *files: File) -> None:

@@ -24,8 +24,9 @@ from ceremony.conduct.crl import issued_intermediates
 from ceremony.conduct.later import (
     Continued,
     File,
-    check_places,
     continue_ceremony,
+    places_taken,
+    probe_places,
     record_issued,
     record_prepared,
     root_key,
@@ -75,16 +76,10 @@ def roll_over(setting: Setting, name: str) -> RolledOver:
         Fatal: when something does not hold.
     """
     people = setting.people
-    # 1.
-    continued = continue_ceremony(
-        setting,
-        PlannedAct(kind=ActKind.ROLLOVER, name=name),
-        command="ceremony rollover",
-        rehearsal="ceremony rehearse rollover",
-    )
-    act = _Rollover(continued, name)
-    if check_places(continued, {file: act.recorded_pem(file) for file in act.files}):
-        raise RequestRejected("ceremony.already-signed", f"the rollover {name} was already done")
+    # 1. Refused before anything is recorded.
+    act = examine_rollover(setting, name)
+    continued = act.continued
+    probe_places(continued, *act.files)
     with later_act(setting, continued.journal, continued.plan, Act.ROLLOVER, name=name):
         root, old_with_new, new_with_old = act.certificates()
         # 6.
@@ -100,19 +95,37 @@ def roll_over(setting: Setting, name: str) -> RolledOver:
     )
 
 
-class _Rollover:
+def examine_rollover(setting: Setting, name: str) -> Rollover:
+    """Check everything that can be before a share is asked for; nothing is written.
+
+    Raises:
+        RequestRejected, PolicyDenied: as ``roll_over``.
+    """
+    continued = continue_ceremony(
+        setting,
+        PlannedAct(kind=ActKind.ROLLOVER, name=name),
+        command="ceremony rollover",
+        rehearsal="ceremony rehearse rollover",
+    )
+    act = Rollover(continued, name)
+    if places_taken(continued, {file: act.recorded_pem(file) for file in act.files}):
+        raise RequestRejected("ceremony.already-signed", f"the rollover {name} was already done")
+    return act
+
+
+class Rollover:
     """One rollover under way: what its steps share."""
 
     def __init__(self, continued: Continued, name: str) -> None:
-        self._continued = continued
+        self.continued = continued
         self._name = name
-        self._plan: RolloverPlan = next(each for each in continued.plan.rollovers if each.name == name)
+        self.planned: RolloverPlan = next(each for each in continued.plan.rollovers if each.name == name)
         where = rollover_files(name)
         self.files = (where.root, where.old_with_new, where.new_with_old)
 
     def recorded(self, file: str) -> x509.Certificate | None:
         """Return what an earlier attempt signed and recorded."""
-        journal = self._continued.journal
+        journal = self.continued.journal
         for record in (*journal.find(Kind.NEXT_ROOT_ISSUED), *journal.find(Kind.CROSS_ISSUED)):
             if record.body.get("file") == file:
                 return recorded_certificate(record.body)
@@ -127,13 +140,13 @@ class _Rollover:
         """Return next root, old-with-new and new-with-old; sign what is not signed yet (steps 2 to 5)."""
         found = tuple(self.recorded(file) for file in self.files)
         if found[0] is not None and found[1] is not None and found[2] is not None:
-            self._continued.setting.people.tell("they were signed before, and could not be written then")
+            self.continued.setting.people.tell("they were signed before, and could not be written then")
             return found[0], found[1], found[2]
         # 2.
-        with unlocked_hsm(self._continued, writable=True) as opened:
-            old = self._continued.root
-            old_key, new_key = root_key(self._continued, opened.token), self._next_key(opened.token)
-            self._continued.setting.people.step(StepName.NEXT_ROOT_CERTIFICATES)
+        with unlocked_hsm(self.continued, writable=True) as opened:
+            old = self.continued.root
+            old_key, new_key = root_key(self.continued, opened.token), self._next_key(opened.token)
+            self.continued.setting.people.step(StepName.NEXT_ROOT_CERTIFICATES)
             serial = random_serial(opened.token.random)
             # 4.
             root = found[0] or self._sign(
@@ -160,7 +173,7 @@ class _Rollover:
 
     def _next_key(self, token: Token) -> HsmKey:
         # 3.
-        continued, planned = self._continued, self._plan.root
+        continued, planned = self.continued, self.planned.root
         journal, people = continued.journal, continued.setting.people
         people.step(StepName.NEXT_ROOT_KEY)
         for record in journal.find(Kind.NEXT_KEY_GENERATED):
@@ -192,10 +205,10 @@ class _Rollover:
         return key
 
     def _next_root(self, key: HsmKey, serial: int) -> Prepared:
-        continued = self._continued
+        continued = self.continued
         return prepare_next_root(
             continued.plan,
-            self._plan,
+            self.planned,
             public_key=key.public_key(),
             serial=serial,
             now=continued.setting.clock.now(),
@@ -205,12 +218,12 @@ class _Rollover:
         self, kind: Kind, file: str, prepared: Prepared, key: HsmKey, issuer: x509.Certificate | None
     ) -> x509.Certificate:
         judged = pkilint_opinion.accept_certificate(prepared.tbs, kind_of(key.public_key()))
-        record_prepared(self._continued, file, prepared.tbs_digest)
+        record_prepared(self.continued, file, prepared.tbs_digest)
         certificate = issue(prepared, key)
         at = certificate.not_valid_before_utc
         version = openssl_verifies(issuer or certificate, [certificate] if issuer is not None else [], at=at)
         opinions = {"second_opinion": version or "not asked", "pkilint": judged}
-        record_issued(self._continued, kind, file, certificate, opinions)
+        record_issued(self.continued, kind, file, certificate, opinions)
         return certificate
 
     def _check_paths(
@@ -218,10 +231,10 @@ class _Rollover:
     ) -> None:
         # 5. What the old root issued is reached from the new one; the new root itself from the old one.
         at = root.not_valid_before_utc
-        below = [each for each in issued_intermediates(self._continued).values() if each.not_valid_after_utc > at]
+        below = [each for each in issued_intermediates(self.continued).values() if each.not_valid_after_utc > at]
         for end in below:
             openssl_verifies_path(root, [old_with_new], end, at=max(at, end.not_valid_before_utc))
-        version = openssl_verifies_path(self._continued.root, [], new_with_old, at=at)
+        version = openssl_verifies_path(self.continued.root, [], new_with_old, at=at)
         if version is not None:
             text = f"{version}: from the next root to {len(below)} intermediates of the old one, and back to the next"
-            self._continued.setting.people.tell(text)
+            self.continued.setting.people.tell(text)

@@ -28,11 +28,13 @@ from pathlib import Path
 
 from cryptography import x509
 
-from ceremony import hsm, shares
+from ceremony import hsm, pkilint_opinion, shares
 from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import Journal, act, create_journal
+from ceremony.conduct.later import take_inventory
 from ceremony.conduct.setting import Setting, check_host, confirm_time
 from ceremony.host import HostFinding
+from ceremony.inventory import GENERATE_KEY, Moment
 from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.records import Act, Kind, Mode, certificate_facts, key_facts
 from ceremony.root import prepare_root
@@ -212,38 +214,41 @@ def _make_root(setting: Setting, journal: Journal, plan: Plan, serial: str, user
     people = setting.people
     people.step(StepName.ROOT_KEY)
     with hsm.open_token(setting.hsm, serial, user_pin) as token:
-        journal.append(Kind.HSM_INTENT, {"operation": "generate-key", "label": plan.root.label})
-        key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key)
-        _record_key(setting, journal, token, key)
+        take_inventory(setting, journal, token, Moment.BEFORE)
+        journal.append(Kind.HSM_INTENT, {"operation": GENERATE_KEY, "label": plan.root.label})
+        key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key, backup=plan.backup)
+        _record_key(setting, journal, token, key, backup=plan.backup)
+        take_inventory(setting, journal, token, Moment.AFTER)
         # 8.
         people.step(StepName.ROOT_CERTIFICATE)
         return _sign_root(setting, journal, plan, key, serial=random_serial(token.random))
 
 
-def _record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey) -> None:
+def _record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, *, backup: bool) -> None:
     attributes = hsm.key_attributes(token, key)
     digest = public_key_digest(key.public_key())
     journal.append(
         Kind.KEY_GENERATED,
         key_facts(label=key.label, key_id=key.key_id, public_key_sha256=digest, attributes=attributes),
     )
-    hsm.check_attributes(attributes)
-    setting.people.tell(f"key {key.label!r}: generated inside, cannot leave, can only sign")
+    hsm.check_attributes(attributes, backup=backup)
+    leaving = "can leave wrapped, as the plan allows" if backup else "cannot leave"
+    setting.people.tell(f"key {key.label!r}: generated inside, {leaving}, can only sign")
 
 
 def _sign_root(setting: Setting, journal: Journal, plan: Plan, key: HsmKey, *, serial: int) -> x509.Certificate:
     people, file = setting.people, setting.directory.root.name
     prepared = prepare_root(plan, public_key=key.public_key(), serial=serial, now=setting.clock.now())
+    judged = pkilint_opinion.accept_certificate(prepared.tbs, plan.root.key)
     journal.append(Kind.CERTIFICATE_PREPARED, {"file": file, "tbs_sha256": prepared.tbs_digest})
     people.tell(f"to be signed: sha256 {prepared.tbs_digest}")
     certificate = issue(prepared, key)
     version = openssl_verifies(certificate, [], at=certificate.not_valid_before_utc)
     durable.write_new(setting.directory.root, certificate_pem(certificate))
-    journal.append(
-        Kind.CERTIFICATE_ISSUED, dict(certificate_facts(file, certificate)) | {"second_opinion": version or "not asked"}
-    )
+    opinions = {"second_opinion": version or "not asked", "pkilint": judged}
+    journal.append(Kind.CERTIFICATE_ISSUED, {**certificate_facts(file, certificate), **opinions})
     people.tell(f"{setting.directory.root}: fingerprint {fingerprint(certificate)}")
-    people.tell(f"second opinion: {version or 'openssl is not installed'}")
+    people.tell(f"second opinion: {version or 'openssl is not installed'}; pkilint: {judged}")
     return certificate
 
 
