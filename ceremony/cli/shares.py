@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from ceremony.cli.dry_runs import dry_run_option, show_dry_run
 from ceremony.cli.options import (
     at_terminal,
     dir_option,
     hsm_option,
     print_option,
+    rehearsed_option,
     scan_option,
     setting,
     show_head,
@@ -19,6 +21,7 @@ from ceremony.cli.options import (
 )
 from ceremony.conduct import rotation
 from ceremony.conduct.directory import CeremonyDirectory, open_journal
+from ceremony.conduct.dry_rotation import dry_run_rotation
 from ceremony.records import Mode
 from ceremony.share_legacy import Alphabet, recover_legacy
 from ceremony.share_scan import scan_share
@@ -109,6 +112,8 @@ def share_import_legacy(
 @scan_option
 @print_option
 @click.option("--take-back", is_flag=True, help="Undo an interrupted rotation, by the old shares alone.")
+@rehearsed_option
+@dry_run_option
 @click.argument("name", required=False)
 def share_rotate(
     directory: Path,
@@ -117,6 +122,8 @@ def share_rotate(
     scans: tuple[Path, ...],
     print_with: str | None,
     take_back: bool,
+    rehearsed: Path | None,
+    dry_run: bool,
     name: str | None,
 ) -> None:
     """Give the root to new custodians, in a real ceremony: a new secret, new PINs, and the old shares dead.
@@ -129,7 +136,11 @@ def share_rotate(
     Example:
       ceremony share rotate --dir root-2026 --hsm hsm.toml --print-with "lp -d sheets" board-2028
     """
-    here = setting(directory, hsm_file, Mode.REAL, at_terminal(scans=scans, print_with=print_with))
+    people = at_terminal(scans=scans, print_with=print_with)
+    here = setting(directory, hsm_file, Mode.REAL, people, rehearsed=rehearsed)
+    if dry_run:
+        show_dry_run(dry_run_rotation(here, name))
+        return
     _show(rotation.take_back(here) if take_back else rotation.rotate(here, name))
 
 
@@ -139,9 +150,17 @@ def share_rotate(
 @words_option
 @click.option("--new-words-file", type=_PATH, required=True, help="New private file for the words of the new shares.")
 @click.option("--take-back", is_flag=True, help="Undo an interrupted rotation, by the old shares alone.")
+@dry_run_option
 @click.argument("name", required=False)
 def rehearse_rotate(
-    directory: Path, hsm_file: Path, words_file: Path, new_words_file: Path, *, take_back: bool, name: str | None
+    directory: Path,
+    hsm_file: Path,
+    words_file: Path,
+    new_words_file: Path,
+    *,
+    take_back: bool,
+    dry_run: bool,
+    name: str | None,
 ) -> None:
     """Rehearse a rotation of the custodians. NAME is the plan's [[rotation]].
 
@@ -151,6 +170,9 @@ def rehearse_rotate(
         --new-words-file practice-words-2.txt
     """
     here = setting(directory, hsm_file, Mode.REHEARSAL, Rehearsing(words_file, new_words_file))
+    if dry_run:
+        show_dry_run(dry_run_rotation(here, name, outputs=(new_words_file,)))
+        return
     if take_back:
         _show(rotation.take_back(here))
         return

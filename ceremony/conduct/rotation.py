@@ -4,7 +4,7 @@ The steps; the numbers return in the code. Whenever the machine stops, before 6 
 the new ones do, and in 6 both together find out; running the act again finishes it.
 
 1. what can be refused is; the host is fit; sets that an earlier attempt dealt and never used are given up;
-2. a quorum of the *old* shares unlocks the HSM, which holds the root's key;
+2. a quorum of the *old* shares unlocks the HSM, which holds the root's key and nothing that the record does not know;
 3. a new secret is mixed, with the HSM's randomness; it is split, and every quorum is proven. Splitting the old secret
    anew would leave the old shares alive;
 4. each new custodian gets their sheet and reads it back;
@@ -21,14 +21,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-
 from ceremony import hsm, shares
 from ceremony.conduct.continuing import check_continues, later_act
 from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import open_journal
+from ceremony.conduct.later import take_inventory
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import token_serial, unlock
+from ceremony.inventory import Moment
 from ceremony.plan import ActKind, Plan, PlannedAct, RotationPlan
 from ceremony.records import Act, Kind, Mode, Retirement
 from ceremony.script import StepName
@@ -112,6 +112,17 @@ def take_back(setting: Setting) -> Rotated:
     return Rotated(commitments=act.journal.commitments(), head=act.journal.head())
 
 
+def examine_rotation(setting: Setting, name: str | None, outputs: tuple[Path, ...] = ()) -> tuple[Plan, RotationPlan]:
+    """Check what the rotation checks before it opens, and touch nothing; return the plan, and which rotation it is.
+
+    Raises:
+        RequestRejected, PolicyDenied: what the act would refuse before it unlocks the HSM.
+    """
+    act = _Rotation(setting, name, None)
+    act.check(outputs)
+    return act.plan, act.rotation
+
+
 class _Rotation:
     """One rotation under way: what its steps share."""
 
@@ -123,6 +134,8 @@ class _Rotation:
         self.plan = setting.directory.load_plan()
         self.journal = open_journal(setting.directory, setting.clock, watch=setting.watch)
         check_continues(setting, self.journal, self.plan, command=_COMMAND, rehearsal=_REHEARSAL)
+        if self.journal.find(Kind.TOKEN_ERASED):
+            raise RequestRejected("ceremony.destroyed", "the root key was destroyed: nothing can follow")
         self.rotation = _choose(self.plan, self.journal.shares(), name)
         self._root = setting.directory.load_root()
         self._serial = token_serial(self.journal)
@@ -147,7 +160,7 @@ class _Rotation:
         # 2.
         old = unlock(self._setting, self.journal).secret
         with hsm.open_token(self._setting.hsm, self._serial, old.user_pin(), writable=False) as token:
-            _check_key(token, self.plan, self._root)
+            self._look(token, Moment.BEFORE)
             drawn = token.random(SOURCE_BYTES)
         # 3.
         people.step(StepName.SECRET_MIXED)
@@ -209,7 +222,7 @@ class _Rotation:
         old = shares.combine(people.quorum(live.commitments), live.commitments)
         hsm.take_back(self._setting.hsm, self._serial, _pins(old))
         with hsm.open_token(self._setting.hsm, self._serial, old.user_pin(), writable=False) as token:
-            _check_key(token, self.plan, self._root)
+            self._look(token, Moment.AFTER)
         self._give_up(replacing)
 
     def give_up_unborn(self) -> None:
@@ -245,13 +258,19 @@ class _Rotation:
     ) -> None:
         # 7.
         with hsm.open_token(self._setting.hsm, self._serial, new.user_pin(), writable=False) as token:
-            _check_key(token, self.plan, self._root)
+            self._look(token, Moment.AFTER)
         self.journal.append(
             Kind.PINS_REPLACED,
             {"token": self._serial, "from_set": before.set_id, "to_set": after.set_id, "old_pins": old_pins},
         )
         tried = ", and refuses the old ones" if old_pins == "refused" else ""
         self._setting.people.tell(f"the HSM opens by the new shares{tried}; it holds the root's key")
+
+    def _look(self, token: hsm.Token, moment: Moment) -> None:
+        # 2 and 7.
+        take_inventory(self._setting, self.journal, token, moment)
+        if token.find(label=self.plan.root.label).public_key() != self._root.public_key():
+            raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
 
     def _give_up(self, dealt: DealtSet) -> None:
         people, real = self._setting.people, self._setting.mode is Mode.REAL
@@ -302,11 +321,6 @@ def _choose(plan: Plan, history: ShareHistory, name: str | None) -> RotationPlan
     if f"{Act.ROTATE}:{name}" in done:
         raise RequestRejected("ceremony.already-rotated", f"the rotation {name} was already done")
     return known[name]
-
-
-def _check_key(token: hsm.Token, plan: Plan, root: x509.Certificate) -> None:
-    if token.find(label=plan.root.label).public_key() != root.public_key():
-        raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
 
 
 def _pins(secret: CeremonySecret) -> hsm.Pins:

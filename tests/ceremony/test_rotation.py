@@ -114,6 +114,17 @@ def test_a_rotation_that_is_no_act_of_the_plan(tmp_path: Path) -> None:
     assert (done.exit_code, "the plan has no act rotate:second" in done.stderr) == (1, True)
 
 
+def test_a_dry_run_touches_nothing(rooted: Rehearsal, tmp_path: Path) -> None:
+    """Whoever tries a rotation out must not have changed whose shares unlock the root."""
+    rehearsal = rooted.copy(tmp_path / "copy")
+    before = {path: path.read_bytes() for path in sorted(rehearsal.base.rglob("*")) if path.is_file()}
+    done = rotate(rehearsal, "--dry-run")
+    assert done.exit_code == 0, done.stderr
+    for expected in ("dry run of rotate:second", "[pins.replaced]", "sheets/second/share-3.pdf", "PINs are replaced"):
+        assert expected in done.stdout
+    assert before == {path: path.read_bytes() for path in sorted(rehearsal.base.rglob("*")) if path.is_file()}
+
+
 def test_refusals_leave_no_trace(rooted: Rehearsal, tmp_path: Path) -> None:
     """A mistake on the command line must cost nothing: no record, no sheet, no PIN."""
     rehearsal = rooted.copy(tmp_path / "copy")
@@ -155,13 +166,14 @@ def _records_of_a_rotation(rooted: Rehearsal, place: Path) -> list[str]:
 def test_every_place_at_which_it_can_stop_is_tried(rooted: Rehearsal, tmp_path: Path) -> None:
     """The parametrised test below counts records: a further one must not go untried."""
     assert _records_of_a_rotation(rooted, tmp_path / "whole") == [
-        "act-opened", "quorum-unlocked", "entropy-mixed", "shares-dealt",
+        "act-opened", "quorum-unlocked", "inventory-taken", "entropy-mixed", "shares-dealt",
         *["sheet-written", "sheet-read-back"] * 3,
-        "shares-read-back", "quorum-recombined", "hsm-intent", "pins-replaced", "shares-retired", "act-closed",
+        "shares-read-back", "quorum-recombined", "hsm-intent", "inventory-taken", "pins-replaced", "shares-retired",
+        "act-closed",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("after", range(16))
+@pytest.mark.parametrize("after", range(18))
 def test_stopped_anywhere_nobody_is_locked_out(
     rooted: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -265,7 +277,7 @@ def test_stopped_between_the_two_pins(
             raise Stopped
         prove(*arguments, **options)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch, stopping(patch, after=13):
+    with monkeypatch.context() as patch, stopping(patch, after=14):
         patch.setattr(pins, "_replace", stop)
         patch.setattr(pins, "_prove", stop_before_the_proof)
         with pytest.raises(BaseException):  # noqa: B017 (whatever the runner makes of the stop)
