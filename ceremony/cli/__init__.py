@@ -10,6 +10,7 @@ import click
 
 from ceremony.cli.acts import intermediate, rehearse, root
 from ceremony.cli.bags import bag
+from ceremony.cli.bundles import bundle
 from ceremony.cli.deviations import compare_command, exception
 from ceremony.cli.keys import backup, destroy, hsm, inventory
 from ceremony.cli.papers import host, plan, transcript, verify
@@ -50,7 +51,7 @@ def _orderly(number: int, _: object) -> NoReturn:
 _BEFORE = (plan, script, host)
 _ON_THE_DAY = (root, intermediate, rehearse, share, bag, exception)
 _LATER = (crl, cross, rollover, backup, destroy, hsm, inventory)
-_AFTERWARDS = (compare_command, transcript, verify)
+_AFTERWARDS = (bundle, compare_command, transcript, verify)
 for _command in (*_BEFORE, *_ON_THE_DAY, *_LATER, *_AFTERWARDS):
     cli.add_command(_command)
 for _command in SIGNATURES:

@@ -124,18 +124,25 @@ class ImageReader:
     def __init__(self) -> None:
         self._decoder = Decoder()
 
-    def add(self, path: Path, content: bytes) -> None:
+    def add(self, path: Path, content: bytes, *, required: bool = True) -> None:
         """Read all frames of one image.
 
         Args:
             path: how to name the image in an error; it is not opened.
             content: the file, at most ``LARGEST_IMAGE_BYTES``.
+            required: whether an image without a readable code is a mistake.
 
         Raises:
             RequestRejected: ``image.malformed``, ``image.too-large``, ``image.no-code``, or an error of
                 ``ur.Decoder.add``; each names the path.
         """
-        for text in _codes(path, content):
+        try:
+            texts = _codes(path, content)
+        except RequestRejected as error:
+            if not required and error.code in {"image.no-code", "image.malformed"}:
+                return
+            raise
+        for text in texts:
             try:
                 self._decoder.add(text)
             except RequestRejected as error:

@@ -13,24 +13,26 @@ from pathlib import Path
 from shared import durable
 from shared.crossing import qr
 from shared.crossing.bundle import Bundle, Purpose, decode_bundle
+from shared.crossing.media import pictures
 from shared.errors import Fatal, RequestRejected
 
 SUFFIX = ".bundle"
 
 
-def read_bundle(paths: Sequence[Path], *, purpose: Purpose) -> tuple[Bundle, bytes]:
+def read_bundle(paths: Sequence[Path], *, purpose: Purpose | None) -> tuple[Bundle, bytes]:
     """Read one bundle.
 
     Args:
-        paths: a bundle file, or the images of its frames in any order, or both; at most ``qr.MOST_IMAGES`` files.
-        purpose: the only purpose accepted.
+        paths: a bundle file, or the images of its frames in any order, or both; at most ``qr.MOST_IMAGES`` files. A
+            folder of photographs, a film and a camera are images too.
+        purpose: the only purpose accepted; ``None`` to look at any.
 
     Returns:
         The bundle, and its encoding: the bytes whose digest people compare.
 
     Raises:
         RequestRejected: ``bundle.no-file``, ``bundle.too-many-files``, ``bundle.differ``, ``file.*``; ``image.*`` and
-            ``frame.*`` as ``qr.read_images``; ``bundle.*`` as ``decode_bundle``.
+            ``frame.*`` as ``qr.read_images``; ``media.*`` as ``media.pictures``; ``bundle.*`` as ``decode_bundle``.
     """
     if not paths:
         raise RequestRejected("bundle.no-file", "no bundle was given", hint="name a .bundle file, or its QR images")
@@ -40,14 +42,13 @@ def read_bundle(paths: Sequence[Path], *, purpose: Purpose) -> tuple[Bundle, byt
     reader = qr.ImageReader()
     encodings: dict[str, bytes] = {}
     has_images = False
-    for path in paths:
-        content = durable.read_file(path, limit=qr.LARGEST_IMAGE_BYTES)
-        if qr.is_image(content):
-            reader.add(path, content)
+    for picture in pictures(paths):
+        if qr.is_image(picture.content):
+            reader.add(picture.path, picture.content, required=picture.required)
             has_images = True
         else:
-            _decode(content, purpose, where=f"{qr.shown(path)}: ")
-            encodings[qr.shown(path)] = content
+            _decode(picture.content, purpose, where=f"{qr.shown(picture.path)}: ")
+            encodings[qr.shown(picture.path)] = picture.content
     if has_images:
         encodings["the images"] = _carried(reader, beside=list(encodings))
     # 2. All ways lead to the same bytes.
@@ -103,7 +104,7 @@ def _carried(reader: qr.ImageReader, *, beside: list[str]) -> bytes:
         ) from None
 
 
-def _decode(data: bytes, purpose: Purpose, *, where: str) -> Bundle:
+def _decode(data: bytes, purpose: Purpose | None, *, where: str) -> Bundle:
     try:
         return decode_bundle(data, purpose=purpose)
     except RequestRejected as error:

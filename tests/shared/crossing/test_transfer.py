@@ -139,7 +139,7 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name, code in (
         ("missing", "file.missing"),
-        (".", "file.not-regular"),
+        (".", "image.none"),
         ("fifo", "file.not-regular"),
         ("dangling", "file.missing"),
         ("loop", "file.unreadable"),
