@@ -102,15 +102,15 @@ def decode_backup(data: bytes) -> Backup:
     return backup
 
 
-def restore_text(plan_digest: bytes, backup_sha256: str, key: BackedUpKey) -> bytes:
+def restore_text(plan_digest: bytes, backup_sha256: str, key_id: str) -> bytes:
     """Return what a restored key signs.
 
     Args:
         plan_digest: of the ceremony.
         backup_sha256: of the file, in hex.
-        key: which key of it.
+        key_id: CKA_ID of the key, in hex.
     """
-    lines: Sequence[str] = ("coldroot restore test v1", plan_digest.hex(), backup_sha256, key.key_id, "")
+    lines: Sequence[str] = ("coldroot restore test v1", plan_digest.hex(), backup_sha256, key_id, "")
     return "\n".join(lines).encode("ascii")
 
 

@@ -14,7 +14,8 @@ What is checked, in this order; the numbers return in the code:
 8. a second implementation (openssl, where installed) accepts the chains;
 9. the files that lie here and are recorded by digest are unchanged;
 10. each act that its program ended is signed by the key of its opening (``signing.act`` says what that proves),
-    and every counter-signature that lies here holds (``signing.countersign``).
+    and every counter-signature that lies here holds (``signing.countersign``);
+11. what the later acts signed, wrote, backed up and destroyed (``act_evidence``, ``key_evidence``).
 
 A claim that does not hold raises; nothing after it is checked.
 """
@@ -28,8 +29,10 @@ from pathlib import Path
 
 from cryptography import x509
 
+from ceremony.act_evidence import Finished, act_claims
 from ceremony.bags import bag_claims
 from ceremony.hsm import check_attributes
+from ceremony.key_evidence import key_claims
 from ceremony.plan import IntermediatePlan, Plan, end_of_validity, load_plan
 from ceremony.records import BETWEEN_ACTS, ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
 from ceremony.second_opinion import openssl_verifies
@@ -96,6 +99,7 @@ def verify(directory: Path, *, expected_head: bytes | None = None, report: Calla
         _intermediates,
         _shares,
         _bags,
+        _later,
         _second,
         _files,
         _signatures,
@@ -299,6 +303,14 @@ def _shares(evidence: _Evidence) -> Iterator[Claim]:
 def _bags(evidence: _Evidence) -> Iterator[Claim]:
     for text, shown in bag_claims(evidence.records):
         yield Claim(code="bags", text=text, evidence=shown)
+
+
+def _later(evidence: _Evidence) -> Iterator[Claim]:
+    # 11.
+    root = evidence.certificate("root")
+    finished = Finished(directory=evidence.directory, plan=evidence.plan, records=evidence.records, root=root)
+    for code, text, shown in (*act_claims(finished), *key_claims(finished, evidence.mode)):
+        yield Claim(code=code, text=text, evidence=shown)
 
 
 def _second(evidence: _Evidence) -> Iterator[Claim]:

@@ -108,7 +108,7 @@ def make_backup(setting: Setting) -> BackupMade:
                 "evidence": WEAKER,
             },
         )
-        people.tell(f"{len(keys)} keys wrapped: sha256 {digest.hex()}")
+        people.show_digest(f"backup, in which {len(keys)} keys are wrapped", digest)
         people.tell(WEAKER)
         write_files(continued, File(name=file, content=content, mode=durable.PRIVATE))
     people.step(StepName.TRANSCRIPT_CLOSED)
@@ -231,7 +231,7 @@ def _check_set(continued: Continued, backup: Backup) -> None:
 def _try(continued: Continued, opened: OpenHsm, each: BackedUpKey, file: str, digest: str) -> None:
     journal, people = continued.journal, continued.setting.people
     public_key = _recorded_key(opened.token, each.key_id, each.public_key_sha256).public_key()
-    text = restore_text(continued.plan.digest, digest, each)
+    text = restore_text(continued.plan.digest, digest, each.key_id)
     journal.append(Kind.HSM_INTENT, {"operation": "restore-key", "label": each.label, "id": each.key_id})
     with opened.token.unwrapped(each.wrapped, opened.secret.backup_key(), public_key) as restored:
         # 7.
