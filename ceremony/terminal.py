@@ -54,6 +54,10 @@ class People(Protocol):
         """Tell one fact of the present step."""
         ...
 
+    def show_digest(self, what: str, digest: bytes) -> None:
+        """Show a digest in hex and in words: people compare it with their paper, or write it down there."""
+        ...
+
     def compare(self, what: str, digest: bytes) -> None:
         """Have a digest compared with what was read aloud from elsewhere.
 

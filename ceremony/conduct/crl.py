@@ -193,7 +193,7 @@ def _sign(continued: Continued, ready: ReadyList, key: HsmKey) -> bytes:
         Kind.LIST_PREPARED,
         {"file": planned.file, "number": planned.number, "tbs_sha256": prepared.tbs_digest},
     )
-    people.tell(f"list {planned.number}, to be signed: sha256 {prepared.tbs_digest}")
+    people.show_digest(f"content of list {planned.number}, to be signed", bytes.fromhex(prepared.tbs_digest))
     made = issue_crl(prepared, key)
     version = openssl_verifies_list(continued.root, made.der)
     facts = list_facts(planned.file, made.der)

@@ -226,11 +226,11 @@ def _sign(
     prepared = prepare_intermediate(request, root=root, serial=serial, now=setting.clock.now())
     judged = pkilint_opinion.accept_certificate(prepared.tbs, plan.root.key)
     journal.append(Kind.CERTIFICATE_PREPARED, {"file": file, "tbs_sha256": prepared.tbs_digest})
-    people.tell(f"to be signed: sha256 {prepared.tbs_digest}")
+    people.show_digest(f"content of {file}, to be signed", bytes.fromhex(prepared.tbs_digest))
     certificate = issue(prepared, key)
     version = openssl_verifies(root, [certificate], at=certificate.not_valid_before_utc)
     opinions = {"second_opinion": version or "not asked", "pkilint": judged}
     journal.append(Kind.CERTIFICATE_ISSUED, {**certificate_facts(file, certificate), **opinions})
-    people.tell(f"fingerprint {fingerprint(certificate)}")
+    people.show_digest(f"certificate {file}", bytes.fromhex(fingerprint(certificate)))
     people.tell(f"second opinion: {version or 'openssl is not installed'}; pkilint: {judged}")
     return certificate

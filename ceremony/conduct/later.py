@@ -166,7 +166,7 @@ def record_issued(
     """
     continued.journal.append(kind, {**certificate_facts(file, certificate), **opinions})
     people = continued.setting.people
-    people.tell(f"{file}: fingerprint {fingerprint(certificate)}")
+    people.show_digest(f"certificate {file}", bytes.fromhex(fingerprint(certificate)))
     for name, version in opinions.items():
         people.tell(f"{name.replace('_', ' ')}: {version}")
 
@@ -174,7 +174,7 @@ def record_issued(
 def record_prepared(continued: Continued, file: str, tbs_digest: str) -> None:
     """Record what will be signed, and show its digest, before it is."""
     continued.journal.append(Kind.CERTIFICATE_PREPARED, {"file": file, "tbs_sha256": tbs_digest})
-    continued.setting.people.tell(f"{file}, to be signed: sha256 {tbs_digest}")
+    continued.setting.people.show_digest(f"content of {file}, to be signed", bytes.fromhex(tbs_digest))
 
 
 def places_taken(continued: Continued, files: Mapping[str, bytes | None]) -> bool:

@@ -95,7 +95,7 @@ def create_root(
     if not directory.plan.exists() or durable.read_file(directory.plan) != plan_bytes:
         durable.write_new(directory.plan, plan_bytes)
     journal = create_journal(directory, setting.mode, plan, setting.clock, watch=setting.watch)
-    people.tell(f"plan: {plan.title}, sha256 {plan.digest.hex()}")
+    people.show_digest("plan", plan.digest)
     with _remains_named(setting), act(journal, Act.ROOT):
         journal.append(Kind.HOST_CHECKED, {"findings": [finding.to_json() for finding in findings]})
         dealing = _Dealing(setting, journal, plan, keep_shares)
@@ -217,14 +217,20 @@ def _make_root(setting: Setting, journal: Journal, plan: Plan, serial: str, user
         take_inventory(setting, journal, token, Moment.BEFORE)
         journal.append(Kind.HSM_INTENT, {"operation": GENERATE_KEY, "label": plan.root.label})
         key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key, backup=plan.backup)
-        _record_key(setting, journal, token, key, backup=plan.backup)
+        record_key(setting, journal, token, key, backup=plan.backup)
         take_inventory(setting, journal, token, Moment.AFTER)
         # 8.
         people.step(StepName.ROOT_CERTIFICATE)
-        return _sign_root(setting, journal, plan, key, serial=random_serial(token.random))
+        return sign_root(setting, journal, plan, key, serial=random_serial(token.random))
 
 
-def _record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, *, backup: bool) -> None:
+def record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, *, backup: bool) -> None:
+    """Record the root's key as the HSM describes it, and insist that it is as it must be (step 7).
+
+    Raises:
+        Fatal: ``hsm.key-exposed``.
+        PeerFailed: ``hsm.*``.
+    """
     attributes = hsm.key_attributes(token, key)
     digest = public_key_digest(key.public_key())
     journal.append(
@@ -236,18 +242,25 @@ def _record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, *
     setting.people.tell(f"key {key.label!r}: generated inside, {leaving}, can only sign")
 
 
-def _sign_root(setting: Setting, journal: Journal, plan: Plan, key: HsmKey, *, serial: int) -> x509.Certificate:
+def sign_root(setting: Setting, journal: Journal, plan: Plan, key: HsmKey, *, serial: int) -> x509.Certificate:
+    """Lint, sign and verify the root (step 8). The record comes before the file, which can be made from it again.
+
+    Raises:
+        PolicyDenied: ``lint.*``.
+        PeerFailed: ``hsm.*``.
+        Fatal: ``second-opinion.*``.
+    """
     people, file = setting.people, setting.directory.root.name
     prepared = prepare_root(plan, public_key=key.public_key(), serial=serial, now=setting.clock.now())
     judged = pkilint_opinion.accept_certificate(prepared.tbs, plan.root.key)
     journal.append(Kind.CERTIFICATE_PREPARED, {"file": file, "tbs_sha256": prepared.tbs_digest})
-    people.tell(f"to be signed: sha256 {prepared.tbs_digest}")
+    people.show_digest(f"content of {file}, to be signed", bytes.fromhex(prepared.tbs_digest))
     certificate = issue(prepared, key)
     version = openssl_verifies(certificate, [], at=certificate.not_valid_before_utc)
-    durable.write_new(setting.directory.root, certificate_pem(certificate))
     opinions = {"second_opinion": version or "not asked", "pkilint": judged}
     journal.append(Kind.CERTIFICATE_ISSUED, {**certificate_facts(file, certificate), **opinions})
-    people.tell(f"{setting.directory.root}: fingerprint {fingerprint(certificate)}")
+    durable.write_new(setting.directory.root, certificate_pem(certificate))
+    people.show_digest(f"certificate {setting.directory.root}", bytes.fromhex(fingerprint(certificate)))
     people.tell(f"second opinion: {version or 'openssl is not installed'}; pkilint: {judged}")
     return certificate
 

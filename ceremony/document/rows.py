@@ -23,7 +23,7 @@ _BLANKS_A_LINE = 4
 
 def text(content: str, *, size: float = TEXT_POINTS, bold: bool = False, grey: float = 0.0, indent: float = 0.0) -> Row:
     """Return a wrapped text."""
-    lines = wrap(content, size=size, bold=bold, room=ROOM - indent)
+    lines = wrap(content, size=size, bold=bold, room=ROOM - 2 * indent)
     pitch = _PITCH * size / TEXT_POINTS
 
     def draw(page: Page, top: float) -> None:

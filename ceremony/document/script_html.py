@@ -168,7 +168,7 @@ def _step(paper: ScriptPaper, step: Step, number: str) -> str:
 
 def _expected(expected: Expected) -> str:
     if expected.digest is not None:
-        label = f"Expected: the words of the {expected.what}. Tick each line that was read aloud and is the same."
+        label = f"Expected: the {expected.what}. Tick each line whose words were read aloud and are the same."
         return f"<p class=label>{escape(label)}</p>{_words(expected.digest)}"
     which = "all words" if expected.whole else "the first two and the last two words"
     numbers: Sequence[int] = range(1, 33) if expected.whole else (1, 2, 31, 32)

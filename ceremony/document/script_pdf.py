@@ -183,7 +183,7 @@ def _step(paper: ScriptPaper, step: Step, number: str) -> Block:
 
 def _expected(expected: Expected) -> list[Row]:
     if expected.digest is not None:
-        label = f"Expected: the words of the {expected.what}. Tick each line that was read aloud and is the same."
+        label = f"Expected: the {expected.what}. Tick each line whose words were read aloud and are the same."
         return [rows.text(label, size=8, grey=GREY, indent=rows.INDENT), rows.words(expected.digest, ticks=True)]
     which = "all words" if expected.whole else "the first two and the last two words"
     label = f"Write down {which}: {expected.what}"

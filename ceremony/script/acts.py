@@ -144,7 +144,7 @@ def crl(making: Making) -> tuple[Step, ...]:
             *(revoked or ["It revokes nothing."]),
             "The screen names the second program (openssl) that verified it too.",
             expects=tuple(
-                Expected(what=f"what is signed in {each.file} (TBSCertList)", digest=making.known.tbs.get(each.file))
+                Expected(what=f"content of list {each.number}, to be signed", digest=making.known.tbs.get(each.file))
                 for each in planned_lists(planned)[:_MOST_COMPARED]
             ),
             commits=True,
@@ -211,7 +211,7 @@ def rollover(making: Making) -> tuple[Step, ...]:
             ADMINISTRATOR,
             *fields(planned.subject, planned.years, planned.extensions, planned.fixed.serial, begin),
             "Three certificates are signed: the next root; the old key by the new one; the new key by the old one.",
-            expects=(Expected(what=f"{rollover_files(making.name).root}, its fingerprint"),),
+            expects=(Expected(what=f"certificate {rollover_files(making.name).root}"),),
             requires={facts.NEXT_KEY, facts.ROOT, facts.UNLOCKED},
         ),
         closed(making),

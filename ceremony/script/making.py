@@ -135,8 +135,8 @@ def fields(
 def signed(making: Making, file: str) -> tuple[Expected, ...]:
     """Return the two digests of a certificate: of what is signed, and of what came out."""
     return (
-        Expected(what=f"what is signed in {file} (TBSCertificate)", digest=making.known.tbs.get(file)),
-        Expected(what=f"{file}, its fingerprint"),
+        Expected(what=f"content of {file}, to be signed", digest=making.known.tbs.get(file)),
+        Expected(what=f"certificate {file}"),
     )
 
 

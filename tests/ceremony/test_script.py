@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from fakes.day import DAY, day, example, with_acts
@@ -167,6 +168,22 @@ def test_one_day_of_a_plan() -> None:
     assert refused.value.code == "script.unplanned-act"
     first_day = build_script(day(), only=["root", "intermediate:alpha"])
     assert any(step.name is StepName.SHEETS_SEALED for step in _steps(first_day))
+
+
+def test_printed_commands_exist() -> None:
+    """A command that is typed from paper and refused costs a tired room half an hour."""
+    commands = {step.command for step in _steps(build_script(day())) if step.command}
+    commands |= {step.command for step in _steps(build_script(with_acts("crl:first")))}
+    assert len(commands) > 10
+    for text in filter(None, commands):
+        program, *words = text.split()
+        assert program == "ceremony"
+        found: click.Command = cli
+        while isinstance(found, click.Group) and words and words[0] in found.commands:
+            found = found.commands[words.pop(0)]
+        assert not isinstance(found, click.Group) or words == ["--version"], text
+        known = {option for each in found.params for option in each.opts}
+        assert {word for word in words if word.startswith("--")} <= known, text
 
 
 def test_sections_by_act() -> None:
