@@ -15,6 +15,7 @@ from cryptography import x509
 from fakes.node import PROVISIONER_PASSWORD, Node, make_home, running
 
 from shared.issue import lifetime
+from shared.names import sans_of
 from shared.pem import load_certificates
 
 _STEP = shutil.which("step")
@@ -28,13 +29,18 @@ class Step:
     node: Node
     directory: Path
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every command."""
+        return {"STEPPATH": str(self.directory / "step"), "HOME": str(self.directory), "PATH": os.environ["PATH"]}
+
     def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Run a command and insist on its exit status."""
         assert _STEP is not None
         done = subprocess.run(
             [_STEP, *arguments],
             cwd=self.directory,
-            env={"STEPPATH": str(self.directory / "step"), "HOME": str(self.directory), "PATH": os.environ["PATH"]},
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
@@ -189,6 +195,125 @@ def test_tokens_are_for_one_operation(step: Step) -> None:
     token = step.token("k.example.com", "--revoke")
     refused = step.run("ca", "certificate", "k.example.com", "k.crt", "k.key", "--token", token, status=1)
     assert "lacked necessary authorization" in refused.stderr
+
+
+def test_lists_into_files(step: Step) -> None:
+    """Without this, scripts that keep the roots in a file could not be kept."""
+    for command in ("roots", "federation"):
+        step.run("ca", command, f"{command}.pem")
+        assert step.read(f"{command}.pem") == step.node.home.pki.root
+
+
+def test_the_provisioners_key(step: Step) -> None:
+    """Without this, ``jwe-key`` and every token that is minted with a password would fail on the key's address."""
+    (listed,) = json.loads(step.run("ca", "provisioner", "list").stdout)
+    shown = step.run("ca", "provisioner", "jwe-key", listed["key"]["kid"]).stdout.strip()
+    assert shown == listed["encryptedKey"]
+    assert "could not be found" in step.run("ca", "provisioner", "jwe-key", "nobody", status=1).stderr
+
+
+def test_names_of_all_four_kinds_in_a_token(step: Step) -> None:
+    """Without this, a kind of name could get lost between step's token, its request, and the certificate."""
+    names = ["m.example.com", "10.0.0.7", "me@m.example.com", "spiffe://m.example.com/x"]
+    sans = [part for name in names for part in ("--san", name)]
+    token = step.token("m.example.com", *sans, "--not-after", "10m")
+    step.run("ca", "certificate", "m.example.com", "m.crt", "m.key", "--token", token)
+    assert set(sans_of(step.read("m.crt").extensions).texts()) == set(names)
+
+
+def test_a_token_bound_to_a_request(step: Step) -> None:
+    """Without this, ``--cnf-file`` would bind nothing: whoever sees the token could use it for a key of their own."""
+    for name in ("n", "other"):
+        create = ("certificate", "create", "n.example.com", f"{name}.csr", f"{name}.key", "--csr", "--no-password")
+        step.run(*create, "--insecure")
+    token = step.token("n.example.com", "--cnf-file", "n.csr")
+    assert step.run("ca", "sign", "other.csr", "other.crt", "--token", token, status=1).stderr
+    step.run("ca", "sign", "n.csr", "n.crt", "--token", token)
+
+
+def test_a_token_without_asking_the_ca(step: Step) -> None:
+    """Without this, tokens could not be minted where the CA cannot be reached."""
+    home = step.node.home
+    key = step.directory / "provisioner.jwk"
+    key.touch(mode=0o600)
+    key.write_bytes(home.signer.to_json_bytes())
+    offline = ("--offline", "--key", key.name, "--issuer", "admin", "--kid", home.signer.kid)
+    where = ("--ca-url", step.node.url, "--root", str(home.root), "--output-file", "o.token")
+    step.run("ca", "token", "o.example.com", *offline, *where)
+    token = (step.directory / "o.token").read_text().strip()
+    step.run("ca", "certificate", "o.example.com", "o.crt", "o.key", "--token", token)
+
+
+@pytest.mark.parametrize("kind", [("--kty", "OKP", "--crv", "Ed25519"), ("--kty", "EC", "--crv", "P-521")], ids=str)
+def test_kinds_of_key(step: Step, kind: tuple[str, ...]) -> None:
+    """Without this, a kind of key that step makes could be refused."""
+    password = ("--provisioner", "admin", "--provisioner-password-file", "password")
+    step.run("ca", "certificate", "p.example.com", "p.crt", "p.key", "--force", *kind, *password)
+    step.run("certificate", "verify", "p.crt", "--roots", str(step.node.home.root))
+    step.run("ca", "renew", "--force", "p.crt", "p.key")
+
+
+def test_renew_when_it_is_near_its_end(step: Step) -> None:
+    """Without this, the line that step's users have in cron could renew never, or each time."""
+    old = step.certificate("q.example.com", "q")
+    left = step.run("ca", "renew", "--force", "--expires-in", "1h", "q.crt", "q.key")
+    assert "certificate not renewed" in left.stdout + left.stderr
+    assert step.read("q.crt") == old
+    step.run(
+        "ca", "renew", "--force", "--expires-in", "24h", "--out", "q2.crt", "--exec", "touch told", "q.crt", "q.key"
+    )
+    assert step.read("q2.crt").serial_number != old.serial_number
+    assert (step.directory / "told").exists()
+
+
+def test_renewal_daemon(step: Step) -> None:
+    """Without this, step's daemons, which read the answers for their schedule, would end or hammer the node."""
+    old = step.certificate("r.example.com", "r")
+    assert _STEP is not None
+    daemon = subprocess.Popen(
+        [_STEP, "ca", "renew", "--daemon", "--renew-period", "1s", "r.crt", "r.key"],
+        cwd=step.directory, env=step.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        step.node.wait_for("/renew 201", since=len(step.node.lines))
+    finally:
+        daemon.terminate()
+        daemon.wait(20)
+    assert step.read("r.crt").serial_number != old.serial_number
+
+
+def test_rekey_with_a_key_made_elsewhere(step: Step) -> None:
+    """Without this, a key that somebody else made could not take over a certificate."""
+    step.certificate("s.example.com", "s")
+    step.run("crypto", "keypair", "s.pub", "s-new.key", "--no-password", "--insecure")
+    step.run("ca", "rekey", "s.crt", "s.key", "--private-key", "s-new.key", "--out-cert", "s2.crt")
+    step.run("ca", "renew", "--force", "s2.crt", "s-new.key")
+
+
+def test_the_nodes_own_certificate(step: Step) -> None:
+    """Without this, step could not look at the node itself: its chain, its names, how long it lasts."""
+    url = step.node.url
+    trusting = ("--roots", str(step.node.home.root))
+    shown = json.loads(step.run("certificate", "inspect", url, "--format", "json", *trusting).stdout)
+    assert shown["names"] == ["localhost", "127.0.0.1"]
+    step.run("certificate", "verify", url, *trusting)
+    assert step.run("certificate", "needs-renewal", url, *trusting, status=1).stdout == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ca", "policy", "authority", "view"),
+        ("ca", "admin", "list"),
+        ("ca", "acme", "eab", "list", "acme"),
+        ("ca", "provisioner", "webhook", "add", "admin", "hook", "--url", "https://localhost/hook"),
+    ],
+    ids=lambda command: " ".join(command[1:3]),
+)
+def test_the_admin_api_is_not_there(step: Step, command: tuple[str, ...]) -> None:
+    """Without this, a command that cannot work could seem to have worked, or hang."""
+    password = ("--admin-subject", "step", "--admin-provisioner", "admin", "--admin-password-file", "password")
+    assert step.run(*command, *password, status=1).stderr
 
 
 def test_nothing_of_a_token_is_in_the_log(step: Step) -> None:

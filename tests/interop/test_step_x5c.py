@@ -130,6 +130,21 @@ def test_token_then_revoke(clients: Clients) -> None:
     assert "lacked necessary" in clients.step("ca", "renew", "--force", "d.crt", "d.key", status=1).stderr
 
 
+def test_sign_renew_and_rekey(clients: Clients) -> None:
+    """Without this, what a certificate vouched for could not be had for a request, or not live on."""
+    create = ("certificate", "create", "m.example.com", "m.csr", "m.key", "--csr", "--no-password", "--insecure")
+    clients.step(*create)
+    clients.step("ca", "sign", "m.csr", "m.crt", "--provisioner", "host keys", *CREDENTIAL)
+    clients.step("ca", "renew", "--force", "--mtls=false", "m.crt", "m.key")
+    clients.step("ca", "rekey", "--force", "m.crt", "m.key", "--kty", "EC", "--crv", "P-384")
+    clients.step("certificate", "verify", "m.crt", "--roots", str(clients.node.home.root))
+    extension = read_step_extension(clients.read("m.crt"))
+    assert extension is not None
+    assert extension.name == "host keys"
+    clients.step("ca", "revoke", "--cert", "m.crt", "--key", "m.key")
+    assert "lacked necessary" in clients.step("ca", "rekey", "--force", "m.crt", "m.key", status=1).stderr
+
+
 def test_a_strangers_certificate(clients: Clients) -> None:
     """Without this, any certificate under any root of that name would do."""
     root, root_key = make_root()
