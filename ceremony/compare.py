@@ -60,8 +60,9 @@ _VARIABLES: Mapping[str, frozenset[str]] = {
     Kind.TOKEN_ERASED: frozenset({"serial", "refusal"}),
 }
 # Records that one of the two may have and the other not: exceptions are read one by one, and only a real ceremony
-# has bags, and removes its sheets. A signature follows every act that its program ended.
-_ASIDE = BETWEEN_ACTS | {Kind.SHEET_REMOVED, Kind.ACT_SIGNED}
+# has bags, and removes its sheets. A signature follows every act that its program ended;
+# an act that was killed and resumed says so between its records.
+_ASIDE = BETWEEN_ACTS | {Kind.SHEET_REMOVED, Kind.ACT_SIGNED, Kind.ACT_RESUMED, Kind.OUTCOME_FOUND}
 _BROKEN = frozenset({Kind.ACT_FAILED, Kind.ACT_ABANDONED})
 
 

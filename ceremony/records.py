@@ -93,6 +93,8 @@ class Kind(StrEnum):
     BAG_OPENED = "bag-opened"
     ACT_FAILED = "act-failed"
     ACT_ABANDONED = "act-abandoned"
+    ACT_RESUMED = "act-resumed"
+    OUTCOME_FOUND = "outcome-found"
     ACT_CLOSED = "act-closed"
     ACT_SIGNED = "act-signed"
 

@@ -118,6 +118,14 @@ class Journal:
         self.append(kind, {**facts, **signer.opening()})
         self._signer = signer
 
+    def resume_act(self, facts: Facts) -> None:
+        """Record that an act which was killed goes on, under a new key for the signature at its end.
+
+        Raises:
+            StoreFailed: ``file.write-failed``.
+        """
+        self.open_act(Kind.ACT_RESUMED, facts)
+
     def end_act(self, kind: Kind, facts: Facts) -> None:
         """Append an act's end, and the signature under it by the key of its opening.
 

@@ -10,7 +10,8 @@ notices any change that was made to the act later, by anybody. What it does not 
 rewrites the whole transcript makes new keys too; against that stand the head on the witnesses' paper and the
 counter-signatures (``countersign``), and nothing else.
 
-An act whose program was killed has no signature. So has an act that was killed between its end and the signature.
+An act whose program was killed has no signature, unless it was resumed: the program that resumes it makes a key anew
+and records it. An act that was killed between its end and the signature has none.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def signed_acts(records: Sequence[Record]) -> Iterator[Record]:
     """
     key: Ed25519PublicKey | None = None
     for number, record in enumerate(records):
-        if record.kind in OPENINGS:
+        if record.kind in OPENINGS or record.kind == Kind.ACT_RESUMED:
             key = _public_key(record)
         elif record.kind == Kind.ACT_SIGNED:
             ending = records[number - 1]
