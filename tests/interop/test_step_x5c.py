@@ -136,7 +136,7 @@ def test_sign_renew_and_rekey(clients: Clients) -> None:
     clients.step(*create)
     clients.step("ca", "sign", "m.csr", "m.crt", "--provisioner", "host keys", *CREDENTIAL)
     clients.step("ca", "renew", "--force", "--mtls=false", "m.crt", "m.key")
-    clients.step("ca", "rekey", "--force", "m.crt", "m.key", "--kty", "EC", "--crv", "P-384")
+    clients.step("ca", "rekey", "--force", "--kty", "RSA", "--size", "3072", "m.crt", "m.key")
     clients.step("certificate", "verify", "m.crt", "--roots", str(clients.node.home.root))
     extension = read_step_extension(clients.read("m.crt"))
     assert extension is not None
