@@ -12,7 +12,7 @@ from typing import Any
 
 from pkcs11 import exceptions as p11
 
-from shared.errors import PeerFailed
+from shared.errors import PeerFailed, Unsupported
 from shared.keystore import Module
 from shared.keystore.failures import translate
 from shared.keystore.module import LOCK, FoundToken
@@ -22,6 +22,8 @@ _FUNCTIONS = 68
 _GET_TOKEN_INFO = 6
 _INIT_TOKEN = 9
 _LABEL_BYTES = 32
+# CKR_CRYPTOKI_NOT_INITIALIZED: p11-kit's proxy gives every caller an instance of its own, which ours is not.
+_ANOTHER_INSTANCE = 0x190
 _UNAVAILABLE = ctypes.c_ulong(-1).value
 _CODES: dict[int, type[p11.PKCS11Error]] = {
     0x03: p11.SlotIDInvalid,
@@ -75,6 +77,7 @@ def pin_limits(module: Module, token: FoundToken) -> PinLimits:
     """Ask a token for the lengths of its PINs.
 
     Raises:
+        Unsupported: ``hsm.behind-proxy``.
         PeerFailed: ``hsm.*``.
     """
     info = _TokenInfo()
@@ -97,6 +100,7 @@ def initialise(module: Module, token: FoundToken, *, label: str, so_pin: bytes) 
 
     Raises:
         Unauthenticated: ``hsm.wrong-pin`` or ``hsm.pin-locked``.
+        Unsupported: ``hsm.behind-proxy``.
         PeerFailed: ``hsm.*``.
     """
     padded = label.encode("utf-8").ljust(_LABEL_BYTES)
@@ -120,6 +124,12 @@ def _function(module: Module, index: int, *arguments: Any) -> Any:
 def _check(code: int, doing: str) -> None:
     if code == 0:
         return
+    if code == _ANOTHER_INSTANCE:
+        raise Unsupported(
+            "hsm.behind-proxy",
+            f"{doing}: not possible through a module that stands for other modules",
+            hint="name the HSM's own module in hsm.toml",
+        )
     kind = _CODES.get(code)
     if kind is None:
         raise PeerFailed("hsm.failed", f"{doing}: the HSM module answered code 0x{code:x}")
