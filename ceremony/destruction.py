@@ -20,6 +20,7 @@ from shared.names import format_name
 
 FILE = "destruction.pdf"
 _LEFT, _RIGHT = 20.0, 190.0
+_TOP, _BOTTOM = 24.0, 275.0
 _SIZE = 10.0
 _LINE = 5.5
 
@@ -115,7 +116,7 @@ def draw(plan: Plan, mode: Mode, destruction: Destruction) -> bytes:
     )
     top = _block(sheet, top, [promise])
     for person in _signers(plan):
-        top += 12
+        top = _room(sheet, top + 12)
         sheet.line(_LEFT, top, _LEFT + 95, top)
         sheet.line(_LEFT + 105, top, _RIGHT, top)
         sheet.text(_LEFT, top + 4, person, size=8, grey=page.GREY)
@@ -126,9 +127,18 @@ def draw(plan: Plan, mode: Mode, destruction: Destruction) -> bytes:
 def _block(sheet: Page, top: float, paragraphs: Sequence[str], *, bold: bool = False) -> float:
     for paragraph in paragraphs:
         for line in page.wrap(paragraph, size=_SIZE, room=_RIGHT - _LEFT, bold=bold):
+            top = _room(sheet, top)
             sheet.text(_LEFT, top, line, size=_SIZE, bold=bold)
             top += _LINE
     return top + _LINE / 2
+
+
+def _room(sheet: Page, top: float) -> float:
+    """Return where to go on: here, or on a new page."""
+    if top <= _BOTTOM:
+        return top
+    sheet.next()
+    return _TOP
 
 
 def _signers(plan: Plan) -> list[str]:

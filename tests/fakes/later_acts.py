@@ -9,6 +9,7 @@ from pathlib import Path
 from click.testing import Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from fakes.rehearsal import Rehearsal, request_bundle
 
 from shared import keys, names
@@ -94,6 +95,8 @@ class Partner:
     root: x509.Certificate
     intermediate: x509.Certificate
     leaf: x509.Certificate
+    stranger: x509.Certificate
+    """A leaf outside of the name constraints that the plan puts on the cross-certificate."""
 
 
 def make_partner(*, extended: bool = False, path_length: int | None = None, ca: bool = True) -> Partner:
@@ -112,7 +115,7 @@ def make_partner(*, extended: bool = False, path_length: int | None = None, ca: 
     )
     root = root.add_extension(identifier, False)
     if extended:
-        root = root.add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), False)
+        root = root.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
     below, end = keys.generate(keys.KeyKind.EC_P256), keys.generate(keys.KeyKind.EC_P256)
     below_name = names.subject(common="Partner Issuing CA")
     intermediate = _builder(below_name, name, below.public_key(), years=4)
@@ -120,13 +123,17 @@ def make_partner(*, extended: bool = False, path_length: int | None = None, ca: 
     intermediate = intermediate.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), False
     )
-    leaf = _builder(names.subject(common="www.partner.example"), below_name, end.public_key(), years=1)
-    leaf = leaf.add_extension(x509.SubjectAlternativeName([x509.DNSName("www.partner.example")]), False)
+    leaves = []
+    for host in ("www.partner.example", "www.elsewhere.example"):
+        leaf = _builder(names.subject(common=host), below_name, end.public_key(), years=1)
+        leaf = leaf.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), False)
+        leaves.append(leaf.sign(below, hashes.SHA256()))
     return Partner(
         key=key,
         root=root.sign(key, hashes.SHA256()),
         intermediate=intermediate.sign(key, hashes.SHA256()),
-        leaf=leaf.sign(below, hashes.SHA256()),
+        leaf=leaves[0],
+        stranger=leaves[1],
     )
 
 
