@@ -25,7 +25,7 @@ from shared.pem import certificate_der, load_certificate_der
 Facts = Mapping[str, Json]
 
 FORMAT = 1
-_TOOLS = ("coldroot", "cryptography", "python-pkcs11", "shamir-mnemonic")
+_TOOLS = ("coldroot", "cryptography", "python-pkcs11", "qrcode", "reportlab", "shamir-mnemonic")
 
 
 class Act(StrEnum):

@@ -12,7 +12,8 @@ What is checked, in this order; the numbers return in the code:
 7. the shares are as planned, every quorum was proven, each sheet was read back, and only quorums of the set that
    was live unlocked the HSM (``share_evidence``);
 8. a second implementation (openssl, where installed) accepts the chains;
-9. the files that lie here and are recorded by digest are unchanged;
+9. the papers that lie here are unchanged, the receipts can be drawn again byte for byte, and every file is accounted
+   for (``paper_evidence``);
 10. each act that its program ended is signed by the key of its opening (``signing.act`` says what that proves),
     and every counter-signature that lies here holds (``signing.countersign``);
 11. what the later acts signed, wrote, backed up and destroyed (``act_evidence``, ``key_evidence``).
@@ -22,7 +23,6 @@ A claim that does not hold raises; nothing after it is checked.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from ceremony.act_evidence import Finished, act_claims
 from ceremony.bags import bag_claims
 from ceremony.hsm import check_attributes
 from ceremony.key_evidence import key_claims
+from ceremony.paper_evidence import paper_claims
 from ceremony.plan import IntermediatePlan, Plan, end_of_validity, load_plan
 from ceremony.records import BETWEEN_ACTS, ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
 from ceremony.second_opinion import openssl_verifies
@@ -328,21 +329,8 @@ def _second(evidence: _Evidence) -> Iterator[Claim]:
 
 def _files(evidence: _Evidence) -> Iterator[Claim]:
     # 9.
-    checked = []
-    for record in evidence.of(Kind.SHEET_WRITTEN):
-        sheet = evidence.directory / _text(record.body, "file")
-        receipt = sheet.with_name(sheet.name.replace("share-", "receipt-"))
-        for path, recorded in ((sheet, "sha256"), (receipt, "receipt_sha256")):
-            if path.exists() and hashlib.sha256(durable.read_file(path)).hexdigest() != _text(record.body, recorded):
-                raise _false("files.sheet", f"{path} is not the paper that was written")
-        if sheet.exists():
-            checked.append(sheet.name)
-    if checked:
-        yield Claim(
-            code="sheets",
-            text=f"{len(checked)} share sheets still lie here, unchanged; after a real ceremony none may",
-            evidence=", ".join(checked),
-        )
+    for code, text, shown in paper_claims(evidence.directory, evidence.plan, evidence.records, evidence.mode):
+        yield Claim(code=code, text=text, evidence=shown)
 
 
 def _signatures(evidence: _Evidence) -> Iterator[Claim]:

@@ -27,7 +27,10 @@ from shared.pem import certificate_pem
 
 pytestmark = needs_softhsm
 
-FILES = ("plan.toml", "transcript.jsonl", "root.crt", "intermediate.crt", "sheets/share-1.pdf")
+FILES = (
+    "plan.toml", "transcript.jsonl", "root.crt", "intermediate.crt",
+    *(f"sheets/{kind}-{number}.pdf" for kind in ("share", "receipt") for number in range(1, 6)),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,8 @@ def test_every_claim_is_made(finished: Rehearsal) -> None:
     """A check that silently stopped running would leave a claim out."""
     claims = _claims(finished.directory, _head(finished.directory))
     assert claims == [
-        "transcript.chain", "acts", "plan", "key", "root", "intermediate", "shares", "second-opinion", "sheets",
-        "signatures",
+        "transcript.chain", "acts", "plan", "key", "root", "intermediate", "shares", "inventory", "second-opinion",
+        "sheets", "receipts", "signatures",
     ]  # fmt: skip
 
 
@@ -79,7 +82,7 @@ def test_without_hsm_shares_network_and_sheets(finished: Rehearsal, tmp_path: Pa
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "verified: 9 claims" in done.stdout
+    assert "verified: 11 claims" in done.stdout
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -147,6 +150,9 @@ def _set(kind: str, **values: object) -> Callable[[list[dict[str, object]]], Non
         (_set("shares-read-back", indexes=[1, 2, 3, 4]), "verify.shares.read-back"),
         (_set("request-accepted", public_key_sha256="00" * 32), "verify.intermediate.request"),
         (_set("genesis", mode=7), "verify"),
+        (_set("sheet-written", receipt_sha256="00" * 32), "verify.files"),
+        (_set("sheet-written", copy="x"), "verify"),
+        (_set("sheet-written", file="../share-1.pdf"), "verify.files.sheet"),
         (_set("genesis", signing_key="00" * 32), "verify.signature.wrong"),
         (_set("genesis", signing_key="x"), "verify.signature.key"),
         (_set("act-closed", act="other"), "verify.signature.wrong"),
@@ -169,6 +175,28 @@ def test_a_consistent_forgery_still_lies(
     assert refused.value.code.startswith(code)
 
 
+def test_strangers_are_named(finished: Rehearsal, tmp_path: Path) -> None:
+    """A file that nobody recorded must not pass for one of the ceremony's, least of all among the papers."""
+    copy = finished.copy(tmp_path / "copy").directory
+    (copy / "notes.txt").write_text("hello")
+    assert "files.unknown" in _claims(copy)
+    (copy / "sheets" / "receipt-9.pdf").write_bytes(b"%PDF")
+    with pytest.raises(ColdrootError) as refused:
+        _claims(copy)
+    assert refused.value.code == "verify.files.paper"
+
+
+def test_other_versions_draw_no_receipts(finished: Rehearsal, tmp_path: Path) -> None:
+    """Years later another release draws other bytes: that is no forgery, and must be said instead of hidden."""
+    copy = finished.copy(tmp_path / "copy").directory
+    rewrite(copy, _set("genesis", tools={"reportlab": "0"}))
+    found: list[Claim] = []
+    with pytest.raises(ColdrootError) as refused:
+        verify(copy, report=found.append)
+    assert refused.value.code == "verify.signature.wrong"
+    assert any("were not drawn again" in claim.text for claim in found)
+
+
 def test_a_foreign_intermediate(finished: Rehearsal, tmp_path: Path) -> None:
     """A certificate that another root signed, put in the place of the real one."""
     copy = finished.copy(tmp_path / "copy").directory
@@ -182,7 +210,7 @@ def test_the_command(finished: Rehearsal, tmp_path: Path) -> None:
     """What an auditor types, and what a script reads."""
     done = finished.run("verify", finished.directory, "--json")
     verdict = json.loads(done.stdout)
-    assert (verdict["mode"], len(verdict["claims"]), len(verdict["words"])) == ("rehearsal", 10, 32)
+    assert (verdict["mode"], len(verdict["claims"]), len(verdict["words"])) == ("rehearsal", 12, 32)
     head = finished.run("transcript", "head", finished.directory).stdout.splitlines()
     assert finished.run("verify", finished.directory, "--head", head[1]).exit_code == 0
     assert finished.run("verify", finished.directory, "--head", "00" * 32).exit_code == 1
