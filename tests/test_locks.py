@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements"
-NAMES = ("base", "build", "dev", "online")
+NAMES = ("base", "build", "dev", "lint", "online")
 
 PIN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([A-Za-z0-9.!+-]+) \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -32,11 +33,11 @@ def _pins(name: str) -> dict[str, Version]:
     return {match[1]: Version(match[2]) for match in map(PIN.fullmatch, text.splitlines()) if match}
 
 
-def _asked_for(*, extra: bool, group: bool) -> list[Requirement]:
+def _asked_for(*, extras: Sequence[str], group: bool) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     texts = list(project["project"]["dependencies"])
-    if extra:
-        texts += project["project"]["optional-dependencies"]["online"]
+    for extra in extras:
+        texts += project["project"]["optional-dependencies"][extra]
     if group:
         texts += project["dependency-groups"]["dev"]
     return [Requirement(text) for text in texts]
@@ -69,18 +70,25 @@ def test_every_pin_has_a_hash(name: str) -> None:
 def test_the_same_version_everywhere() -> None:
     """What is tested must be what is run on the air-gapped machine and in the demo."""
     dev = _pins("dev")
-    for name in ("base", "build", "online"):
+    for name in ("base", "build", "lint", "online"):
         assert {package: dev.get(package) for package in _pins(name)} == _pins(name)
-    assert _pins("base").items() <= _pins("online").items()
+    for name in ("lint", "online"):
+        assert _pins("base").items() <= _pins(name).items()
 
 
 @pytest.mark.parametrize(
-    ("name", "extra", "group"), [("base", False, False), ("online", True, False), ("dev", True, True)]
+    ("name", "extras", "group"),
+    [
+        ("base", (), False),
+        ("online", ("online",), False),
+        ("lint", ("lint",), False),
+        ("dev", ("online", "lint"), True),
+    ],
 )
-def test_the_locks_answer_pyproject(name: str, extra: bool, group: bool) -> None:
+def test_the_locks_answer_pyproject(name: str, extras: tuple[str, ...], group: bool) -> None:
     """A dependency that was added or raised without ``scripts/lock`` would be missing on a fresh machine."""
     pins = _pins(name)
-    for requirement in _asked_for(extra=extra, group=group):
+    for requirement in _asked_for(extras=extras, group=group):
         package = canonicalize_name(requirement.name)
         assert package in pins, f"{package} is not in {name}.txt: run scripts/lock"
         assert requirement.specifier.contains(pins[package]), f"{requirement} is not met by {name}.txt"
@@ -104,4 +112,6 @@ def test_nothing_is_missing_on_another_python_or_machine(name: str, environment:
 
 def test_the_offline_machine_gets_nothing_that_talks() -> None:
     """The air-gapped machine must not even carry an HTTP server or a database layer."""
-    assert not {"aiohttp", "pyjwt", "sqlalchemy", "yarl"} & _pins("base").keys()
+    for name in ("base", "lint"):
+        assert not {"aiohttp", "pyjwt", "requests", "sqlalchemy", "yarl"} & _pins(name).keys()
+    assert "pkilint" not in _pins("base")
