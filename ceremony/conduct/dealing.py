@@ -169,9 +169,6 @@ def _write(setting: Setting, journal: Journal, dealt: Dealt, sheet: Sheet, path:
     # 2. The receipt is public and stays.
     facts = sheet_facts(dealt.plan, sheet, dealt.set.commitments, setting.mode)
     drawn, receipt = paper.share_sheet(facts, dealt.set.shares[sheet.index - 1]), paper.share_receipt(facts)
-    with durable.Staging() as staging:
-        staging.add(path, drawn, mode=durable.PRIVATE)
-        staging.add(dealt.directory / f"receipt-{sheet.number}.pdf", receipt)
     journal.append(
         Kind.SHEET_WRITTEN,
         _facts(dealt, sheet)
@@ -181,6 +178,10 @@ def _write(setting: Setting, journal: Journal, dealt: Dealt, sheet: Sheet, path:
             "receipt_sha256": hashlib.sha256(receipt).hexdigest(),
         },
     )
+    # After the record: whatever stops the program, no paper lies here that nobody knows of.
+    with durable.Staging() as staging:
+        staging.add(path, drawn, mode=durable.PRIVATE)
+        staging.add(dealt.directory / f"receipt-{sheet.number}.pdf", receipt)
 
 
 def _print_and_read(setting: Setting, sheet: Sheet, commitments: ShareCommitments, path: Path) -> None:
