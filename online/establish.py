@@ -58,6 +58,8 @@ class Wishes:
     dns_names: tuple[str, ...]
     address: str
     provisioner: str
+    common_name: str | None = None
+    """The intermediate's common name, as the ceremony's plan has it; by default the name and ``Intermediate CA``."""
     ca_url: str | None = None
     """What clients shall use; by default the first DNS name with the port of the address."""
     root: x509.Certificate | None = None
@@ -107,7 +109,7 @@ def establish(home: Home, crossing: Path, wishes: Wishes, *, pin: SecretCallback
     _refuse_existing(home, crossing)
     if wishes.key_exists and wishes.key_uri is None:
         raise RequestRejected("init.key", "only a key in an HSM can exist already", hint="give --key-uri pkcs11:…")
-    subject = names.subject(common=f"{wishes.name} Intermediate CA", organization=wishes.name)
+    subject = names.subject(common=wishes.common_name or f"{wishes.name} Intermediate CA", organization=wishes.name)
     pinned = _pinned(wishes)
     _render(home, wishes, None, generate(KeyKind.EC_P256))
     # 2.

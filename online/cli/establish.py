@@ -20,6 +20,7 @@ from shared.pem import load_certificate
 
 @click.command()
 @click.option("--name", required=True, help="Name of the CA: the organisation in its certificates.")
+@click.option("--common-name", help="The intermediate's, as the plan has it. [default: NAME Intermediate CA]")
 @click.option(
     "--dns", "dns_names", multiple=True, required=True, help="Host name or IP address of the node. Repeatable."
 )
@@ -41,6 +42,7 @@ def init(
     *,
     home: Home,
     name: str,
+    common_name: str | None,
     dns_names: tuple[str, ...],
     address: str,
     provisioner: str,
@@ -75,6 +77,7 @@ def init(
         terminal.warn("key and provisioner have the same password: who knows one can use both")
     wishes = Wishes(
         name=name,
+        common_name=common_name,
         dns_names=dns_names,
         address=address,
         provisioner=provisioner,
