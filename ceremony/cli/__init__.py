@@ -14,6 +14,7 @@ from ceremony.cli.bundles import bundle
 from ceremony.cli.deviations import compare_command, exception
 from ceremony.cli.keys import backup, destroy, hsm, inventory
 from ceremony.cli.papers import host, plan, transcript, verify
+from ceremony.cli.reporting import report
 from ceremony.cli.resuming import rehearse_resume, resume
 from ceremony.cli.roots import crl, cross, rollover
 from ceremony.cli.scripts import script
@@ -52,7 +53,7 @@ def _orderly(number: int, _: object) -> NoReturn:
 _BEFORE = (plan, script, host)
 _ON_THE_DAY = (root, intermediate, rehearse, share, bag, exception, resume)
 _LATER = (crl, cross, rollover, backup, destroy, hsm, inventory)
-_AFTERWARDS = (bundle, compare_command, transcript, verify)
+_AFTERWARDS = (bundle, compare_command, transcript, verify, report)
 for _command in (*_BEFORE, *_ON_THE_DAY, *_LATER, *_AFTERWARDS):
     cli.add_command(_command)
 for _command in SIGNATURES:
