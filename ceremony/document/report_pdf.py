@@ -27,6 +27,14 @@ _GENERATED = (Kind.KEY_GENERATED, Kind.NEXT_KEY_GENERATED)
 _GONE = (Kind.KEY_DESTROYED, Kind.ABSENCE_PROVEN, Kind.TOKEN_ERASED)
 # Whole certificates and key lists are in the record; on paper their digests say the same.
 _LEFT_OUT = frozenset({"der", "tools", "findings", "shares", "attributes"})
+# Labels have 22 millimetres.
+_LABELS = {
+    "manufacturer": "maker",
+    "public_key_sha256": "key, SHA-256",
+    "second_opinion": "checked by",
+    "sha256": "SHA-256",
+    "tbs_sha256": "TBS, SHA-256",
+}
 MEANING = (
     "I was present at the ceremony, or have verified its record with `ceremony verify`. The head digest above is the "
     "one that was copied by hand. To my knowledge this report is a correct and complete account of what was done, and "
@@ -241,7 +249,8 @@ def _line(label: str, content: str) -> Row:
 
 
 def _facts(body: Mapping[str, Json]) -> tuple[Row, ...]:
-    return tuple(_line(name, _listed(value)) for name, value in body.items() if name not in _LEFT_OUT)
+    shown = {_LABELS.get(name, name.replace("_", " ")): value for name, value in body.items() if name not in _LEFT_OUT}
+    return tuple(_line(label, _listed(value)) for label, value in shown.items())
 
 
 def _listed(value: Json) -> str:
