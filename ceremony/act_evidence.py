@@ -318,6 +318,9 @@ def _written(finished: Finished) -> dict[str, str]:
         for row in rows if isinstance(rows, list) else ():
             if isinstance(row, dict):
                 found[str(row.get("file"))] = str(row.get("sha256"))
+    for record in finished.of(Kind.KEY_WRAPPED):
+        # Recorded before it appears: whoever stops in between makes another one.
+        found[str(record.body.get("file"))] = str(record.body.get("sha256"))
     return found
 
 

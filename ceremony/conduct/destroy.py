@@ -15,6 +15,7 @@ After a crash the act goes on where it stopped: destroying what is gone already 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ceremony import inventory
@@ -37,7 +38,8 @@ from ceremony.inventory import DESTROY_KEY, Key
 from ceremony.plan import ActKind, PlannedAct
 from ceremony.records import Act, Kind
 from ceremony.script import StepName
-from shared.errors import Fatal, NotFound
+from ceremony.transcript import Record
+from shared.errors import Fatal, NotFound, RequestRejected
 from shared.keystore import Token
 
 _ERASE = "erase-token"
@@ -94,9 +96,12 @@ def examine_destruction(setting: Setting) -> Continued:
         PlannedAct(kind=ActKind.DESTROY),
         command="ceremony destroy",
         rehearsal="ceremony rehearse destroy",
-        even_destroyed=not (setting.directory.path / FILE).exists(),
+        even_destroyed=True,
     )
-    places_taken(continued, {FILE: None})
+    end = destruction_of(continued.journal.records)
+    page = draw(continued.plan, setting.mode, end) if end is not None else None
+    if places_taken(continued, {FILE: page}):
+        raise RequestRejected("ceremony.destroyed", "the root key of this ceremony was destroyed: nothing can follow")
     return continued
 
 
@@ -122,6 +127,9 @@ def _empty(continued: Continued) -> _Emptied:
     # 2.
     with unlocked_hsm(continued, writable=True) as opened:
         people.step(StepName.KEY_DESTROYED)
+        for key in _unproven(journal.records):
+            # An earlier attempt destroyed it, and could not prove it any more.
+            _prove_absence(continued, opened.token, key)
         keys = inventory.expected(journal.records).keys
         for key in keys:
             people.tell(f"to be destroyed: key {key.label!r}, id {key.key_id}")
@@ -144,7 +152,25 @@ def _destroy_key(continued: Continued, opened: OpenHsm, key: Key) -> None:
     gone = token.destroy(key_id)
     facts = {"label": key.label, "id": key.key_id, "public_key_sha256": key.public_key_sha256}
     journal.append(Kind.KEY_DESTROYED, {**facts, "objects": inventory.to_json(gone)})
+    _prove_absence(continued, token, key)
+
+
+def _unproven(records: Sequence[Record]) -> list[Key]:
+    proven = {record.body.get("id") for record in records if record.kind == Kind.ABSENCE_PROVEN}
+    return [
+        Key(
+            label=str(record.body["label"]),
+            key_id=str(record.body["id"]),
+            public_key_sha256=str(record.body["public_key_sha256"]),
+        )
+        for record in records
+        if record.kind == Kind.KEY_DESTROYED and record.body.get("id") not in proven
+    ]
+
+
+def _prove_absence(continued: Continued, token: Token, key: Key) -> None:
     # 4.
+    journal, key_id = continued.journal, bytes.fromhex(key.key_id)
     _check_absent(token, label=key.label)
     _check_absent(token, key_id=key_id)
     if any(each.key_id == key.key_id or each.label == key.label for each in token.inventory()):

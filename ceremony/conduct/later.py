@@ -185,7 +185,7 @@ def places_taken(continued: Continued, files: Mapping[str, bytes | None]) -> boo
         files: names, with the content that is recorded for them already, or ``None``.
 
     Returns:
-        Whether all of them lie there already, as recorded.
+        Whether nothing is left to do: all of them lie there, are recorded as written, and no act was left open.
 
     Raises:
         RequestRejected: ``file.exists``.
@@ -199,7 +199,18 @@ def places_taken(continued: Continued, files: Mapping[str, bytes | None]) -> boo
                     "file.exists", f"{path} already exists", hint="nothing that was signed is ever overwritten"
                 )
             there += 1
-    return there == len(files)
+    done = there == len(files) and written_before(continued.journal) >= set(files)
+    return done and continued.journal.abandoned() is None
+
+
+def written_before(journal: Journal) -> set[str]:
+    """Return the names of all files that are recorded as written."""
+    found: set[str] = set()
+    for record in journal.find(Kind.FILES_WRITTEN):
+        rows = record.body.get("files")
+        if isinstance(rows, list):
+            found.update(str(row["file"]) for row in rows if isinstance(row, dict))
+    return found
 
 
 def probe_places(continued: Continued, *files: str) -> None:
