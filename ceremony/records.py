@@ -93,6 +93,7 @@ class Kind(StrEnum):
     BAG_OPENED = "bag-opened"
     ACT_FAILED = "act-failed"
     ACT_ABANDONED = "act-abandoned"
+    SCRIPT_RENDERED = "script-rendered"
     ACT_RESUMED = "act-resumed"
     OUTCOME_FOUND = "outcome-found"
     ACT_CLOSED = "act-closed"
@@ -108,7 +109,7 @@ class Retirement(StrEnum):
     """It was dealt and never came to unlock anything."""
 
 
-BETWEEN_ACTS = frozenset({Kind.EXCEPTION, Kind.BAG_SEALED, Kind.BAG_OPENED, Kind.ACT_SIGNED})
+BETWEEN_ACTS = frozenset({Kind.EXCEPTION, Kind.BAG_SEALED, Kind.BAG_OPENED, Kind.ACT_SIGNED, Kind.SCRIPT_RENDERED})
 """What may stand outside any act: what people record when it happens, and the signature under an act."""
 OPENINGS = frozenset({Kind.GENESIS, Kind.ACT_OPENED})
 ENDINGS = frozenset({Kind.ACT_CLOSED, Kind.ACT_FAILED, Kind.ACT_ABANDONED})

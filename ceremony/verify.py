@@ -13,7 +13,7 @@ What is checked, in this order; the numbers return in the code:
    was live unlocked the HSM (``share_evidence``);
 8. a second implementation (openssl, where installed) accepts the chains;
 9. the papers that lie here are unchanged, the receipts can be drawn again byte for byte, and every file is accounted
-   for (``paper_evidence``);
+   for (``paper_evidence``); a script that was recorded can be drawn again too (``script_evidence``);
 10. each act that its program ended is signed by the key of its opening (``signing.act`` says what that proves),
     and every counter-signature that lies here holds (``signing.countersign``);
 11. what the later acts signed, wrote, backed up and destroyed (``act_evidence``, ``key_evidence``).
@@ -36,6 +36,7 @@ from ceremony.key_evidence import key_claims
 from ceremony.paper_evidence import paper_claims
 from ceremony.plan import IntermediatePlan, Plan, end_of_validity, load_plan
 from ceremony.records import BETWEEN_ACTS, ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
+from ceremony.script_evidence import script_claims
 from ceremony.second_opinion import openssl_verifies
 from ceremony.share_evidence import share_claims
 from ceremony.signing.act import signed_acts
@@ -331,6 +332,8 @@ def _files(evidence: _Evidence) -> Iterator[Claim]:
     # 9.
     for code, text, shown in paper_claims(evidence.directory, evidence.plan, evidence.records, evidence.mode):
         yield Claim(code=code, text=text, evidence=shown)
+    for text, shown in script_claims(evidence.plan, evidence.records):
+        yield Claim(code="script", text=text, evidence=shown)
 
 
 def _signatures(evidence: _Evidence) -> Iterator[Claim]:

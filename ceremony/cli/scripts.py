@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,17 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from ceremony.cli.papers import plan
 from ceremony.conduct.directory import CeremonyDirectory
+from ceremony.conduct.scripting import record_script
 from ceremony.crosscert import read_other_root
-from ceremony.document.content import ScriptPaper
 from ceremony.document.script_html import script_html
 from ceremony.document.script_pdf import script_pdf
 from ceremony.foresight import AtHand, Foreseen, foresee, known_beforehand
 from ceremony.intermediate import SigningRequest, read_request
 from ceremony.plan import Plan, load_plan
 from ceremony.script import Script, Step, build_script
+from ceremony.script_evidence import rendered
 from shared import durable, terminal
+from shared.clock import SystemClock
 from shared.command import Group
 from shared.crossing import qr
 from shared.crossing.bundle import Purpose
@@ -97,12 +98,14 @@ def script() -> None:
 @_only_option
 @click.option("--pdf", type=_PATH, help="Write the script as PDF to this new file.")
 @click.option("--html", type=_PATH, help="Write the script as one HTML file to this new file.")
+@click.option("--record", is_flag=True, help="Record its digest in the ceremony of --dir; verify draws it again.")
 def script_render(
     *,
     plan_file: Path,
     pdf: Path | None,
     html: Path | None,
     only: tuple[str, ...],
+    record: bool,
     **known: Any,
 ) -> None:
     """Print the script: every step with who does what, what is read aloud, and what is expected.
@@ -118,13 +121,16 @@ def script_render(
         raise click.UsageError("give --pdf FILE or --html FILE, or both")
     found = load_plan(durable.read_file(plan_file))
     beforehand = known_beforehand(found, _at_hand(found, **known))
-    paper = ScriptPaper(
-        script=build_script(found, beforehand, only=only), tool=f"coldroot {metadata.version('coldroot')}"
-    )
+    paper, facts = rendered(found, beforehand, only)
+    directory = known["directory"]
+    if record and directory is None:
+        raise click.UsageError("--record needs --dir, the ceremony that the script is for")
     with durable.Staging() as staging:
         for path, draw in ((pdf, script_pdf), (html, script_html)):
             if path is not None:
                 staging.add(path, draw(paper))
+        if record:
+            record_script(CeremonyDirectory(path=directory), SystemClock(), found, facts)
     for path in (pdf, html):
         if path is not None:
             terminal.result(str(path))

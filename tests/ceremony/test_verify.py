@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -173,6 +174,36 @@ def test_a_consistent_forgery_still_lies(
     with pytest.raises(ColdrootError) as refused:
         _claims(copy)
     assert refused.value.code.startswith(code)
+
+
+def test_the_script_is_drawn_again(finished: Rehearsal, tmp_path: Path) -> None:
+    """Whoever prints the script from the record must hold what the people held, byte for byte."""
+    copy = finished.copy(tmp_path / "copy")
+    given: list[str | Path] = [
+        "script", "render", "--plan", copy.base / "plan.toml", "--pdf", tmp_path / "script.pdf", "--record",
+    ]  # fmt: skip
+    assert copy.run(*given).exit_code == 2
+    done = copy.run(*given, "--dir", copy.directory)
+    assert done.exit_code == 0, done.stderr
+    assert "script" in _claims(copy.directory)
+    body = verify_chain((copy.directory / "transcript.jsonl").read_bytes())[-1].body
+    assert body["pdf_sha256"] == hashlib.sha256((tmp_path / "script.pdf").read_bytes()).hexdigest()
+    other = (copy.base / "plan.toml").read_text().replace("Example root key", "Another root key")
+    (tmp_path / "other.toml").write_text(other)
+    refused = copy.run(
+        "script", "render", "--plan", tmp_path / "other.toml", "--pdf", tmp_path / "2.pdf", "--record", "--dir",
+        copy.directory,
+    )  # fmt: skip
+    assert (refused.exit_code, (tmp_path / "2.pdf").exists()) == (1, False)
+    lies: list[dict[str, object]] = [
+        {"html_sha256": "00" * 32}, {"tbs": {"root.crt": "zz"}}, {"tbs": {"root.crt": "00" * 32}}, {"only": ["root"]},
+    ]  # fmt: skip
+    for number, change in enumerate(lies):
+        again = copy.copy(tmp_path / f"copy-{number}").directory
+        rewrite(again, _set("script-rendered", **change))
+        with pytest.raises(ColdrootError) as false:
+            _claims(again)
+        assert false.value.code == "verify.script"
 
 
 def test_strangers_are_named(finished: Rehearsal, tmp_path: Path) -> None:
