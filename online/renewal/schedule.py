@@ -25,11 +25,13 @@ _JITTER = 20
 # Retries: from seconds to the rest of the life, in few steps. Each step is one more crowd of certificates that
 # comes at the same time when a CA returns, so they are few; docs/renewal.md has the figures.
 _FIRST_WAIT = 5.0
-_GROWTH = 8.0
+_GROWTH = 12.0
 _SHORTEST_WAIT = 1.0
 _LONGEST_WAIT = 12 * 3600.0
-# Of what remains of a life: an attempt in its last seconds would come too late.
-_USABLE = 0.97
+# What is left over of a life, and of what remains of it: the last attempts take time too, and clocks are never right.
+_SPARED = 0.03
+_SPARED_OF_LIFE = 100
+_LAST_WAIT = 30.0
 _ENDED_SHARE = 24
 _ENDED_WAIT = (60.0, 3600.0)
 _PERCENT = re.compile(r"([0-9]{1,2}|100)%", re.ASCII)
@@ -97,7 +99,7 @@ def periodic_moment(begin: float, *, period: float, chance: float) -> float:
 def retry_delay(failures: int, *, remaining: float, life: float, chance: float, asked: float = 0.0) -> float:
     """Return how long to wait after a failure: exponential, with full jitter.
 
-    The k-th wait is drawn from 0 up to five seconds times eight to the power of k-1, but never nearly up to the end of
+    The k-th wait is drawn from 0 up to five seconds times twelve to the power of k-1, but never nearly up to the end of
     the certificate: whatever is drawn, there is another attempt while it lives. The nearer the end, the closer the
     attempts. After the end they go on, at the pace of a twenty-fourth of the life, at most an hour.
 
@@ -109,7 +111,8 @@ def retry_delay(failures: int, *, remaining: float, life: float, chance: float, 
         asked: the CA's wish (``Retry-After``) in seconds. It is the least, but for the second half of what remains.
     """
     if remaining > 0:
-        cap = min(max(remaining * _USABLE, _SHORTEST_WAIT), _LONGEST_WAIT)
+        usable = remaining * (1 - _SPARED) - life / _SPARED_OF_LIFE
+        cap = min(max(usable, min(remaining, _LAST_WAIT)), _LONGEST_WAIT)
         asked = min(asked, remaining / 2)
     else:
         least, most = _ENDED_WAIT
