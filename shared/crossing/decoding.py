@@ -75,6 +75,10 @@ class _Helper:
             timer.start()
             try:
                 return _exchange(process, content)
+            except (EOFError, OSError):
+                # It is dead or dying: the next image must not meet it.
+                self._stop()
+                return b""
             except BaseException:
                 self._stop()
                 raise
@@ -136,13 +140,13 @@ def decode_image(content: bytes, *, seconds: float = SECONDS) -> Decoded:
 def _exchange(process: subprocess.Popen[bytes], content: bytes) -> bytes:
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
-        process.stdin.write(len(content).to_bytes(4, "big") + content)
-        process.stdin.flush()
-        size = int.from_bytes(process.stdout.read(4), "big")
-        return process.stdout.read(size) if size <= _LONGEST_ANSWER else b""
-    except (BrokenPipeError, ConnectionResetError):
-        return b""
+    process.stdin.write(len(content).to_bytes(4, "big") + content)
+    process.stdin.flush()
+    head = process.stdout.read(4)
+    size = int.from_bytes(head, "big")
+    if len(head) < 4 or size > _LONGEST_ANSWER:  # noqa: PLR2004 (a length)
+        raise EOFError
+    return process.stdout.read(size)
 
 
 def _read(answer: bytes) -> Decoded:
