@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from online import csr as requests
-from online import issued, leaf
+from online import issued, leaf, lineage
 from online.claims import choose_validity, parse_validity
 from online.crl_serving import PublishedCrls
 from online.hierarchy import Chain, Hierarchy
@@ -76,6 +76,8 @@ class AuthoritySettings:
     subject_defaults: SubjectDefaults = NO_DEFAULTS
     crl_url: str = ""
     """What leaves name as the place of their revocation list; empty for none."""
+    succession: lineage.Succession = lineage.DEFAULT
+    """What is made of a certificate that is renewed twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ class Authority:
         rng: Callable[[int], bytes],
         crls: PublishedCrls | None = None,
         signing: SigningKey | None = None,
+        alarm: lineage.Alarm = lineage.unheard,
     ) -> None:
         """Take a hierarchy into service.
 
@@ -115,6 +118,7 @@ class Authority:
             rng: cryptographic randomness, such as ``os.urandom``.
             crls: the revocation lists that the node publishes, if it does.
             signing: signs with the hierarchy's key; made when not given.
+            alarm: told when a lineage forks.
 
         Raises:
             RequestRejected: ``name.*`` for a name of the node that could not stand in a certificate.
@@ -136,6 +140,7 @@ class Authority:
         self._store = store
         self._clock = clock
         self._rng = rng
+        self._alarm = alarm
         self._revoker = Revoker(
             registry=registry, verify=self._verify, issuers=hierarchy.accepted, store=store, clock=clock
         )
@@ -289,6 +294,22 @@ class Authority:
         )
         return await self._issue(wanted, kind=CertificateKind.OWN, provisioner=None, token=None, parent=None)
 
+    async def revoke_superseded(self) -> None:
+        """Revoke what has a successor older than the grace, where the configuration says so. Call it now and then.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        rules = self._settings.succession
+        if not rules.revoke_superseded:
+            return
+        now, any_revoked = self._clock.now(), False
+        before = now - rules.lineage.grace - self._settings.backdate
+        while await self._store.revoke_superseded(renewed_before=before, now=now):
+            any_revoked = True
+        if any_revoked and self.crls is not None:
+            await self.crls.after_revocation()
+
     async def forget_tokens(self) -> None:
         """Drop what is remembered of tokens that expired a day ago. Call it now and then, on one node at least.
 
@@ -412,7 +433,10 @@ class Authority:
             parent=parent,
             kind=kind,
         )
-        await self._store.record_certificate(token=token, certificate=row)
+        rules = self._settings.succession.lineage
+        others = await self._store.record_certificate(token=token, certificate=row, lineage=rules)
+        if others:
+            self._alarm(lineage.Fork(row=row, others=others))
         # 6.
         return (certificate, *self.hierarchy.chain)
 

@@ -15,10 +15,12 @@ from online.authority import Authority, AuthoritySettings
 from online.config import Config
 from online.crl_serving import PublishedCrls
 from online.hierarchy import Hierarchy, load_hierarchy, read_chain
+from online.lineage import Alarm, Succession, unheard
 from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
 from online.revocation import Revoker
 from online.signing_key import SigningKey
+from online.store.protocol import Lineage
 from online.store.sqlite import Timed, open_store
 from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
@@ -56,6 +58,7 @@ async def open_node(
     clock: Clock,
     timed: Timed | None = None,
     ring: Callable[[], None] = nobody_hears,
+    alarm: Alarm = unheard,
 ) -> AsyncIterator[Authority]:
     """Open everything that issuing needs, for the length of an ``async with`` block.
 
@@ -65,6 +68,7 @@ async def open_node(
         clock: wall clock.
         timed: told of each record in the store.
         ring: wakes who builds revocation lists.
+        alarm: told when a lineage of certificates forks.
 
     Raises:
         ColdrootError: as ``open_hierarchy``, and what ``SigningKey.prove``, ``open_store`` and ``Authority`` raise.
@@ -84,6 +88,10 @@ async def open_node(
                     policy=config.policy,
                     subject_defaults=config.subject_defaults,
                     crl_url=config.crl.leaf_url if config.crl is not None else "",
+                    succession=Succession(
+                        lineage=Lineage(grace=config.renewal.grace, newest_only=config.renewal.newest_only),
+                        revoke_superseded=config.renewal.revoke_superseded,
+                    ),
                 ),
                 store=store,
                 clock=clock,
@@ -92,6 +100,7 @@ async def open_node(
                 if config.crl is not None
                 else None,
                 signing=signing,
+                alarm=alarm,
             )
         finally:
             await store.close()

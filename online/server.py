@@ -28,6 +28,7 @@ from online.api import Api, Service
 from online.authority import Authority
 from online.config import Config
 from online.edge import Edge, Limits
+from online.lineage import Fork
 from online.metrics.endpoint import Metering, publish
 from online.metrics.meter import CRL_END, ISSUER_END, OWN_END, Meter
 from online.node import nobody_hears, open_node
@@ -154,6 +155,7 @@ class Server:
                 self._log.event(f"own certificate renewed: serial={leaf.chain[0].serial_number}")
             if not now < self._forget_at <= now + _FORGET_EVERY:
                 await self._authority.forget_tokens()
+                await self._authority.revoke_superseded()
                 self._forget_at = now + _FORGET_EVERY
         except ColdrootError as error:
             # The next look tries again; the old leaf serves until then, and a third of its life is left.
@@ -247,7 +249,12 @@ async def run_worker(
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: _report(log, context))
     meter = Meter(metering.page.get()) if metering is not None else Meter()
     async with AsyncExitStack() as stack:
-        opening = open_node(config, secret, clock=clock, timed=meter.commit, ring=ring)
+
+        def alarm(fork: Fork) -> None:
+            meter.forked(fork.row.provisioner_name)
+            log.event(fork.describe())
+
+        opening = open_node(config, secret, clock=clock, timed=meter.commit, ring=ring, alarm=alarm)
         authority = await stack.enter_async_context(opening)
         if metering is not None:
             publishing = publish(metering, meter, census=authority.census, version=product_version())

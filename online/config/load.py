@@ -16,7 +16,7 @@ from online.config import unsupported
 from online.config.address import parse_address
 from online.config.crl import parse_crl
 from online.config.kms import merge_key, read_kms
-from online.config.own import parse_least_status, parse_rate_limit
+from online.config.own import parse_least_status, parse_rate_limit, parse_renewal
 from online.config.settings import (
     DEFAULT_BACKDATE,
     DEFAULT_COMMON_NAME,
@@ -146,6 +146,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         provisioners=_provisioners(authority, claims, home),
         crl=crl,
         rate_limit=parse_rate_limit(top),
+        renewal=parse_renewal(top),
         password=password,
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from online.config.settings import RateLimitSettings
+from online.config.settings import RateLimitSettings, RenewalSettings
 from online.strict_json import Fields
 from shared.errors import RequestRejected
 
 _MOST = 1_000_000
 _LONGEST = timedelta(days=1)
 _SHORTEST = timedelta(seconds=1)
+_LONGEST_GRACE = timedelta(days=365)
 # Below 400 nothing was refused, below 500 nothing was wrong with the node.
 _LEVELS = {"info": 0, "warning": 400, "error": 500}
 
@@ -64,9 +65,32 @@ def parse_least_status(top: Fields) -> int:
     return _LEVELS[level]
 
 
+def parse_renewal(top: Fields) -> RenewalSettings:
+    """Read ``coldroot.renewal``.
+
+    Args:
+        top: the document.
+
+    Raises:
+        RequestRejected: ``config.*``.
+    """
+    own = _block(top)
+    value = own.raw("renewal") if "renewal" in own else {}
+    block = Fields(value, path="coldroot.renewal", known={"grace", "newestOnly", "revokeSuperseded"})
+    grace = block.duration("grace")
+    default = RenewalSettings()
+    if grace is not None and not timedelta(0) <= grace <= _LONGEST_GRACE:
+        raise RequestRejected("config.malformed", f"{block.at('grace')} is not between 0s and 8760h")
+    return RenewalSettings(
+        grace=default.grace if grace is None else grace,
+        newest_only=bool(block.flag("newestOnly")),
+        revoke_superseded=bool(block.flag("revokeSuperseded")),
+    )
+
+
 def _block(top: Fields) -> Fields:
     value = top.raw("coldroot") if "coldroot" in top else {}
-    return Fields(value, path="coldroot", known={"rateLimit", "logLevel"})
+    return Fields(value, path="coldroot", known={"rateLimit", "logLevel", "renewal"})
 
 
 def _count(block: Fields, key: str, default: int) -> int:

@@ -129,6 +129,18 @@ class RateLimitSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalSettings:
+    """The block ``coldroot.renewal``: what the node makes of a certificate that is renewed twice."""
+
+    grace: timedelta = timedelta(hours=1)
+    """A second renewal within this time is a client that did not get its answer, and asks again."""
+    newest_only: bool = False
+    """Whether only the newest of a lineage may be renewed."""
+    revoke_superseded: bool = False
+    """Whether a certificate is revoked once its successor is older than the grace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A ca.json, read and checked."""
 
@@ -166,5 +178,6 @@ class Config:
     """Where the revocation list is served in plain HTTP; only together with ``crl``."""
     rate_limit: RateLimitSettings | None = None
     """No client is limited when not given."""
+    renewal: RenewalSettings = field(default_factory=RenewalSettings)
     password: str | None = field(repr=False)
     """The password of the intermediate key, when the file holds it."""

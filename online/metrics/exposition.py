@@ -19,6 +19,7 @@ from online.metrics.meter import (
     BOUNDS,
     COMMITS,
     CRL_END,
+    FORKED,
     ISSUER_END,
     OWN_END,
     REFUSED,
@@ -38,6 +39,7 @@ _COUNTERS = {
     RENEWED: ("Certificates renewed.", _BY_PROVISIONER),
     REKEYED: ("Certificates rekeyed.", _BY_PROVISIONER),
     REVOKED: ("Certificates revoked.", _BY_PROVISIONER),
+    FORKED: ("Certificates renewed again long after their first renewal: perhaps by a thief.", ("provisioner",)),
     REFUSED: ("Tokens refused, by the code of the reason.", ("cause",)),
 }
 _HISTOGRAMS = {

@@ -28,6 +28,7 @@ RENEWED = "step_ca_x509_renewed"
 REKEYED = "step_ca_x509_rekeyed"
 REVOKED = "coldroot_x509_revoked"
 REFUSED = "coldroot_tokens_refused"
+FORKED = "coldroot_lineage_forks"
 OWN_END = "coldroot_own_certificate_not_after_timestamp_seconds"
 CRL_END = "coldroot_crl_next_update_timestamp_seconds"
 ISSUER_END = "coldroot_issuer_not_after_timestamp_seconds"
@@ -139,6 +140,14 @@ class Meter:
             cause: the code of the error.
         """
         self._count((REFUSED, cause))
+
+    def forked(self, provisioner: str) -> None:
+        """Count a certificate that was renewed a second time, long after the first.
+
+        Args:
+            provisioner: the name of who vouches for it.
+        """
+        self._count((FORKED, provisioner))
 
     def commit(self, outcome: str, seconds: float) -> None:
         """Count a write of the store.

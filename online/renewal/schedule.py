@@ -31,7 +31,7 @@ _LONGEST_WAIT = 12 * 3600.0
 # What is left over of a life, and of what remains of it: the last attempts take time too, and clocks are never right.
 _SPARED = 0.03
 _SPARED_OF_LIFE = 100
-_LAST_WAIT = 30.0
+_LAST_WAIT = 120.0
 _ENDED_SHARE = 24
 _ENDED_WAIT = (60.0, 3600.0)
 _PERCENT = re.compile(r"([0-9]{1,2}|100)%", re.ASCII)
@@ -111,8 +111,8 @@ def retry_delay(failures: int, *, remaining: float, life: float, chance: float, 
         asked: the CA's wish (``Retry-After``) in seconds. It is the least, but for the second half of what remains.
     """
     if remaining > 0:
-        usable = remaining * (1 - _SPARED) - life / _SPARED_OF_LIFE
-        cap = min(max(usable, min(remaining, _LAST_WAIT)), _LONGEST_WAIT)
+        usable = remaining * (1 - _SPARED)
+        cap = min(max(usable - life / _SPARED_OF_LIFE, min(usable, _LAST_WAIT)), _LONGEST_WAIT)
         asked = min(asked, remaining / 2)
     else:
         least, most = _ENDED_WAIT

@@ -16,7 +16,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from online.store.protocol import CertificateRow, Revocation, TokenUse
+from online.store.protocol import CertificateRow, Lineage, Revocation, RevocationProof, TokenUse
 from online.store.rows import (
     certificate_values,
     names_of,
@@ -33,6 +33,7 @@ Operation = Callable[[sa.Connection], "ColdrootError | int"]
 
 _MOST_FORGOTTEN = 1000
 """Rows a transaction: certificates wait meanwhile."""
+_MOST_REVOKED = 200
 
 _ONE = sa.literal(1)
 _IS_REVOKED = sa.select(_ONE).where(REVOCATION.c.serial == sa.bindparam("serial"))
@@ -53,15 +54,44 @@ _OLD_TOKENS = (
     .where(USED_TOKEN.c.expires < sa.bindparam("horizon"))
     .limit(_MOST_FORGOTTEN)
 )
+_OLDER_SUCCESSORS = (
+    sa.select(sa.func.count())
+    .select_from(CERTIFICATE)
+    .where(CERTIFICATE.c.parent == sa.bindparam("parent"), CERTIFICATE.c.not_before < sa.bindparam("before"))
+)
+_SUCCESSOR = sa.alias(CERTIFICATE)
+_SUPERSEDED = 4
+_REVOKE_SUPERSEDED = sa.insert(REVOCATION).from_select(
+    ["serial", "revoked_at", "reason_code", "reason", "proof", "provisioner_id"],
+    sa.select(
+        CERTIFICATE.c.serial,
+        sa.bindparam("now", type_=sa.BigInteger),
+        sa.literal(_SUPERSEDED),
+        sa.literal("its successor is in use"),
+        sa.literal(RevocationProof.SUCCESSION.value),
+        sa.literal(""),
+    )
+    .where(
+        CERTIFICATE.c.not_after > sa.bindparam("now", type_=sa.BigInteger),
+        sa.exists().where(
+            _SUCCESSOR.c.parent == CERTIFICATE.c.serial, _SUCCESSOR.c.not_before < sa.bindparam("before")
+        ),
+        ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial),
+    )
+    .limit(_MOST_REVOKED),
+)
 _FORGET_TOKENS = sa.delete(USED_TOKEN).where(
     sa.tuple_(USED_TOKEN.c.provisioner_id, USED_TOKEN.c.digest).in_(_OLD_TOKENS)
 )
 
 
-def record_certificate(token: TokenUse | None, certificate: CertificateRow) -> Operation:
-    """Record a certificate and the use of its token.
+def record_certificate(
+    token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
+) -> Operation:
+    """Record a certificate and the use of its token; return 1, and how many older successors its parent has.
 
-    1. A renewal's parent must not be revoked; the key must not be known as compromised.
+    1. A renewal's parent must not be revoked, nor superseded where that counts; the key must not be known as
+       compromised.
     2. The token is used, if nobody was quicker.
     3. The certificate is recorded, and the names that it is searched by.
     """
@@ -74,6 +104,9 @@ def record_certificate(token: TokenUse | None, certificate: CertificateRow) -> O
             return Unauthenticated("certificate.revoked", "the certificate is revoked")
         if _finds(connection, _IS_COMPROMISED, key_digest=certificate.key_digest):
             return PolicyDenied("key.compromised", "the public key was revoked as compromised")
+        others = _older_successors(connection, certificate, lineage)
+        if others and lineage is not None and lineage.newest_only:
+            return PolicyDenied("renew.superseded", "the certificate was renewed before: only its successor may be")
         # 2.
         if token is not None and not _use(connection, token):
             return _used()
@@ -81,7 +114,7 @@ def record_certificate(token: TokenUse | None, certificate: CertificateRow) -> O
         number = connection.execute(_RECORD_CERTIFICATE, values).scalar_one()
         connection.execute(_ADD_NAME, [{"text": each} for each in names])
         connection.execute(_LINK_NAMES, {"number": number, "texts": names})
-        return 1
+        return 1 + others
 
     return run
 
@@ -110,6 +143,16 @@ def record_revocation(token: TokenUse | None, revocation: Revocation) -> Operati
     return run
 
 
+def revoke_superseded(renewed_before: datetime, now: datetime) -> Operation:
+    """Revoke certificates that live and have a successor in use, a bounded number."""
+    values = {"before": seconds(renewed_before), "now": seconds(now)}
+
+    def run(connection: sa.Connection) -> ColdrootError | int:
+        return connection.execute(_REVOKE_SUPERSEDED, values).rowcount
+
+    return run
+
+
 def forget_tokens(expired_before: datetime) -> Operation:
     """Drop uses of tokens that expired before a moment, a bounded number."""
     horizon = seconds(expired_before)
@@ -131,6 +174,15 @@ def already_revoked(serial: int) -> RequestRejected:
     return RequestRejected(
         "certificate.already-revoked", f"certificate with serial number '{serial}' is already revoked"
     )
+
+
+def _older_successors(connection: sa.Connection, certificate: CertificateRow, lineage: Lineage | None) -> int:
+    if lineage is None or certificate.parent is None:
+        return 0
+    # Both were backdated alike, so their beginnings are as far apart as they were issued.
+    before = seconds(certificate.not_before - lineage.grace)
+    values = {"parent": serial_text(certificate.parent), "before": before}
+    return int(connection.execute(_OLDER_SUCCESSORS, values).scalar_one())
 
 
 def _used() -> Unauthenticated:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -69,11 +69,23 @@ class CertificateRow:
     kind: CertificateKind
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """What counts as a fork: one certificate, renewed twice, and not because an answer was lost."""
+
+    grace: timedelta
+    """A second renewal within this time of the first is a client that did not get its answer."""
+    newest_only: bool = False
+    """Whether a certificate that has a successor, older than the grace, may not be renewed any more."""
+
+
 class RevocationProof(StrEnum):
     """What allowed a revocation."""
 
     TOKEN = "token"  # noqa: S105 (a kind of proof, not one)
     CERTIFICATE = "certificate"
+    SUCCESSION = "succession"
+    """Nobody asked: its successor is in use, and the configuration says that then it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +121,9 @@ class Census:
 class Store(Protocol):
     """Remembers. All methods but ``close`` are safe to call from any thread that runs an event loop."""
 
-    async def record_certificate(self, *, token: TokenUse | None, certificate: CertificateRow) -> None:
+    async def record_certificate(
+        self, *, token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
+    ) -> int:
         """Record a certificate, and the use of the token that it was issued for, in one transaction.
 
         The certificate may leave the process only after this returns.
@@ -117,11 +131,15 @@ class Store(Protocol):
         Args:
             token: what was proved with; ``None`` for a renewal over mTLS and for the node's own leaf.
             certificate: the row; its ``parent`` must not be revoked.
+            lineage: what counts as a fork; without it nobody looks.
+
+        Returns:
+            How many successors, older than the grace, the parent had already.
 
         Raises:
             Unauthenticated: ``token.used`` or ``certificate.revoked``; nothing was recorded.
-            PolicyDenied: ``key.compromised`` when the certificate's key was revoked as compromised; nothing was
-                recorded.
+            PolicyDenied: ``key.compromised`` when the certificate's key was revoked as compromised, or
+                ``renew.superseded`` when only the newest of a lineage may be renewed; nothing was recorded.
             StoreFailed: ``store.*``. Nothing was promised; after ``store.outcome-unknown`` the rows may be there,
                 both or neither.
         """
@@ -158,6 +176,21 @@ class Store(Protocol):
 
         Args:
             now: aware UTC.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        ...
+
+    async def revoke_superseded(self, *, renewed_before: datetime, now: datetime) -> int:
+        """Revoke live certificates that have a successor, as superseded (RFC 5280 §5.3.1), a bounded number a call.
+
+        Args:
+            renewed_before: aware UTC; a successor that begins later does not count yet.
+            now: aware UTC.
+
+        Returns:
+            How many were revoked; call again while it is not 0.
 
         Raises:
             StoreFailed: ``store.*``.

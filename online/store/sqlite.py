@@ -32,7 +32,7 @@ from online.store.census import census_of, census_statement
 from online.store.crls import SqliteCrls
 from online.store.group import GroupCommit, Outcome
 from online.store.operations import Operation
-from online.store.protocol import Census, CertificateRow, Revocation, TokenUse
+from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
 from online.store.rows import certificate_of, revocation_of, serial_text
 from online.store.schema import CERTIFICATE, REVOCATION
 from online.store.sqlite_file import Connect, Database, connect, create_database, failure, missing
@@ -87,9 +87,11 @@ class SqliteStore:
         self.crls = SqliteCrls(self._commits.submit, lambda: Database(path, connect, _prepare_reader))
         """The revocation lists."""
 
-    async def record_certificate(self, *, token: TokenUse | None, certificate: CertificateRow) -> None:
+    async def record_certificate(
+        self, *, token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
+    ) -> int:
         """See ``Store.record_certificate``."""
-        await self._record(operations.record_certificate(token, certificate))
+        return await self._record(operations.record_certificate(token, certificate, lineage)) - 1
 
     async def record_revocation(self, *, token: TokenUse | None, revocation: Revocation) -> None:
         """See ``Store.record_revocation``."""
@@ -109,6 +111,10 @@ class SqliteStore:
         """See ``Store.census``: on a thread and a connection of its own."""
         return await asyncio.to_thread(self._count, now)
 
+    async def revoke_superseded(self, *, renewed_before: datetime, now: datetime) -> int:
+        """See ``Store.revoke_superseded``."""
+        return await self._commits.submit(operations.revoke_superseded(renewed_before, now))
+
     async def forget_tokens(self, *, expired_before: datetime) -> int:
         """See ``Store.forget_tokens``."""
         return await self._commits.submit(operations.forget_tokens(expired_before))
@@ -126,19 +132,19 @@ class SqliteStore:
             self.crls.close()
             self._reader.close()
 
-    async def _record(self, operation: Operation) -> None:
+    async def _record(self, operation: Operation) -> int:
         if self._timed is None:
-            await self._commits.submit(operation)
-            return
+            return await self._commits.submit(operation)
         begun, outcome = time.perf_counter(), "failed"
         try:
-            await self._commits.submit(operation)
+            rows = await self._commits.submit(operation)
             outcome = "done"
         except ColdrootError as error:
             outcome = "failed" if isinstance(error, StoreFailed) else "refused"
             raise
         finally:
             self._timed(outcome, time.perf_counter() - begun)
+        return rows
 
     def _count(self, now: datetime) -> Census:
         database = Database(self._path, self._connect, _prepare_reader)

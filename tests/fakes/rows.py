@@ -21,7 +21,12 @@ def token_use(name: str = "t", *, provisioner: str = PROVISIONER_ID, expires: da
 
 
 def certificate_row(
-    *, serial: int | None = None, parent: int | None = None, subject: str = "CN=a", key: str = "k"
+    *,
+    serial: int | None = None,
+    parent: int | None = None,
+    subject: str = "CN=a",
+    key: str = "k",
+    begin: datetime = NOON,
 ) -> CertificateRow:
     """Return a certificate with a fresh serial unless one is given."""
     return CertificateRow(
@@ -29,8 +34,8 @@ def certificate_row(
         der=b"\x30\x03\x02\x01\x00",
         subject=subject,
         sans=("a.example.com", "10.0.0.1"),
-        not_before=NOON,
-        not_after=NOON + timedelta(days=1),
+        not_before=begin,
+        not_after=begin + timedelta(days=1),
         key_digest=hashlib.sha256(key.encode()).hexdigest(),
         provisioner_id=PROVISIONER_ID,
         provisioner_name="admin",

@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 from online.store import Census, CertificateKind, CertificateRow, Revocation, TokenUse
 from online.store.operations import already_revoked
+from online.store.protocol import Lineage, RevocationProof
 from shared.errors import PolicyDenied, StoreFailed, Unauthenticated
 
 
@@ -38,12 +39,21 @@ class MemoryStore:
         """Runs inside the "transaction", before its checks: what another node did just now."""
         self.closed = False
 
-    async def record_certificate(self, *, token: TokenUse | None, certificate: CertificateRow) -> None:
+    async def record_certificate(
+        self, *, token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
+    ) -> int:
         self._begin("record_certificate")
         if certificate.parent is not None and certificate.parent in self.revocations:
             raise Unauthenticated("certificate.revoked", "the certificate is revoked")
         if certificate.key_digest in self.compromised:
             raise PolicyDenied("key.compromised", "the public key was revoked as compromised")
+        others = 0
+        if certificate.parent is not None and lineage is not None:
+            before = certificate.not_before - lineage.grace
+            found = [each for each in self.certificates.values() if each.parent == certificate.parent]
+            others = sum(each.not_before < before for each in found)
+            if others and lineage.newest_only:
+                raise PolicyDenied("renew.superseded", "the certificate was renewed before")
         self._check_unused(token)
         if certificate.serial in self.certificates:
             raise StoreFailed("store.conflict", "the serial is taken")
@@ -51,6 +61,7 @@ class MemoryStore:
         self._use(token)
         self.certificates[certificate.serial] = certificate
         self._fail(Fault.AFTER)
+        return others
 
     async def record_revocation(self, *, token: TokenUse | None, revocation: Revocation) -> None:
         self._begin("record_revocation")
@@ -89,6 +100,25 @@ class MemoryStore:
                 for each in last
             ),
         )
+
+    async def revoke_superseded(self, *, renewed_before: datetime, now: datetime) -> int:
+        self._begin("revoke_superseded")
+        parents = {each.parent for each in self.certificates.values() if each.not_before < renewed_before}
+        old = [
+            each.serial
+            for each in self.certificates.values()
+            if each.serial in parents and each.not_after > now and each.serial not in self.revocations
+        ]
+        for serial in old:
+            self.revocations[serial] = Revocation(
+                serial=serial,
+                revoked_at=now,
+                reason_code=4,
+                reason="its successor is in use",
+                proof=RevocationProof.SUCCESSION,
+                provisioner_id="",
+            )
+        return len(old)
 
     async def forget_tokens(self, *, expired_before: datetime) -> int:
         self._begin("forget_tokens")
