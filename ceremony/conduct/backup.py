@@ -138,6 +138,7 @@ def try_backup(setting: Setting, file: Path | None) -> BackupMade:
         unlocked_hsm(continued) as opened,
     ):
         people.step(StepName.BACKUP_RESTORED)
+        people.show_digest("backup", digest.digest())
         for each in backup.keys:
             _try(continued, opened, each, name, digest.hexdigest())
     people.step(StepName.TRANSCRIPT_CLOSED)

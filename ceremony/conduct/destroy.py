@@ -141,6 +141,7 @@ def _empty(continued: Continued) -> _Emptied:
         opened.token.destroy()
         if opened.token.inventory():
             raise Fatal("destroy.remains", "the token still holds objects after they were destroyed")
+        people.tell("the token holds nothing any more")
         secret = opened.secret
         return _Emptied(serial=opened.serial, so_pin=secret.so_pin(), user_pin=secret.user_pin(), tried_before=False)
 

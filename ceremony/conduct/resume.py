@@ -291,7 +291,7 @@ class _Root:
         if key is None:
             journal.append(Kind.HSM_INTENT, {"operation": GENERATE_KEY, "label": plan.root.label})
             key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key, backup=plan.backup)
-        record_key(self._setting, journal, token, key, backup=plan.backup)
+        record_key(self._setting, journal, token, key, plan)
         return key
 
     def _give_up(self, why: str) -> Resumed:

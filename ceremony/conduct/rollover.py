@@ -201,7 +201,7 @@ class Rollover:
         hsm.check_attributes(attributes, backup=continued.plan.backup)
         if kind_of(key.public_key()) is not planned.key:
             raise Fatal("ceremony.other-key", "the key in the HSM is of another kind than planned")
-        people.tell(f"key {key.label!r}: generated inside, cannot leave, can only sign")
+        people.tell(f"key {key.label!r}: generated inside, {continued.plan.leaving}, can only sign")
         return key
 
     def _next_root(self, key: HsmKey, serial: int) -> Prepared:

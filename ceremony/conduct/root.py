@@ -217,14 +217,14 @@ def _make_root(setting: Setting, journal: Journal, plan: Plan, serial: str, user
         take_inventory(setting, journal, token, Moment.BEFORE)
         journal.append(Kind.HSM_INTENT, {"operation": GENERATE_KEY, "label": plan.root.label})
         key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key, backup=plan.backup)
-        record_key(setting, journal, token, key, backup=plan.backup)
+        record_key(setting, journal, token, key, plan)
         take_inventory(setting, journal, token, Moment.AFTER)
         # 8.
         people.step(StepName.ROOT_CERTIFICATE)
         return sign_root(setting, journal, plan, key, serial=random_serial(token.random))
 
 
-def record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, *, backup: bool) -> None:
+def record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, plan: Plan) -> None:
     """Record the root's key as the HSM describes it, and insist that it is as it must be (step 7).
 
     Raises:
@@ -237,9 +237,8 @@ def record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, *,
         Kind.KEY_GENERATED,
         key_facts(label=key.label, key_id=key.key_id, public_key_sha256=digest, attributes=attributes),
     )
-    hsm.check_attributes(attributes, backup=backup)
-    leaving = "can leave wrapped, as the plan allows" if backup else "cannot leave"
-    setting.people.tell(f"key {key.label!r}: generated inside, {leaving}, can only sign")
+    hsm.check_attributes(attributes, backup=plan.backup)
+    setting.people.tell(f"key {key.label!r}: generated inside, {plan.leaving}, can only sign")
 
 
 def sign_root(setting: Setting, journal: Journal, plan: Plan, key: HsmKey, *, serial: int) -> x509.Certificate:

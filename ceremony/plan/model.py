@@ -210,6 +210,11 @@ class Plan:
     backup: bool = False
     """Whether the root key may be wrapped out of the HSM. Off: the key is then not extractable at all."""
 
+    @property
+    def leaving(self) -> str:
+        """What becomes of a key that was generated in the HSM, in words that fit after its name."""
+        return "can leave wrapped, as the plan allows" if self.backup else "cannot leave"
+
     def intermediate_for(self, subject: x509.Name) -> IntermediatePlan:
         """Return the planned intermediate of a subject.
 

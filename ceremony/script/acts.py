@@ -58,7 +58,7 @@ def root(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.ROOT_KEY,
             ADMINISTRATOR,
-            f"The screen says that the key {root.label} was generated inside, cannot leave, and can only sign.",
+            f"The screen says that the key {root.label} was generated inside, {plan.leaving}, and can only sign.",
             f"It is a key of the kind {root.key}.",
             requires={facts.TOKEN, facts.SECRET, facts.HELD},
             provides={facts.ROOT_KEY},
@@ -200,7 +200,8 @@ def rollover(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.NEXT_ROOT_KEY,
             ADMINISTRATOR,
-            f"The screen says that the key {planned.label} was generated inside, cannot leave, and can only sign.",
+            f"The screen says that the key {planned.label} was generated inside, {making.plan.leaving},"
+            " and can only sign.",
             f"It is a key of the kind {planned.key}.",
             commits=True,
             requires={facts.UNLOCKED, facts.ROOT_KEY},
