@@ -35,8 +35,6 @@ DEMO = ROOT / "scripts" / "demo"
 BIN = Path(sys.executable).parent
 TIMEOUT_SECONDS = 300
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def _environment(temporary: Path, **more: str) -> dict[str, str]:
     """Return an environment as on a fresh machine, with this Python's environment in the place of ``.venv``."""

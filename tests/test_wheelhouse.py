@@ -23,7 +23,6 @@ OFFLINE = ("unshare", "-n")
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the bundle is for Linux"),
-    pytest.mark.xdist_group("wheelhouse"),
 ]
 
 

@@ -33,8 +33,6 @@ from online.home import Home
 from shared.keys import fingerprint
 from shared.pem import load_certificates
 
-pytestmark = pytest.mark.xdist_group("production_page")
-
 _SHORT = re.compile(
     r"""X\.509v3 TLS Certificate \(ECDSA P-256\) \[Serial: \d{4}\.\.\.\d{4}\]
   Subject:     (?P<subject>\S+)
