@@ -16,13 +16,15 @@ from shared import keys, names
 from shared.clock import rfc3339
 
 ALPHA = names.subject(common="Alpha CA", organization="Example")
+_ACTS = """\
+acts = ["root", "intermediate:alpha", "crl:yearly", "cross:partner", "rollover:next", "backup", "restore-test",
+        "crl:revoking", "destroy"]"""
 _PLAN = """\
 version = 1
 title = "Every act"
 organization = "Example"
 backup = {backup}
-acts = ["root", "intermediate:alpha", "crl:yearly", "cross:partner", "rollover:next", "backup", "restore-test",
-        "crl:revoking", "destroy"]
+{acts}
 
 [roles]
 administrator = "Alan"
@@ -151,11 +153,18 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: keys.PublicKey, *, year
 
 
 def plan_text(
-    partner: Partner, *, key: str = "ec-p384", backup: bool = True, next_name: str = "Example Root CA"
+    partner: Partner,
+    *,
+    key: str = "ec-p384",
+    backup: bool = True,
+    next_name: str = "Example Root CA",
+    acts: str = _ACTS,
+    extra: str = "",
 ) -> str:
     """Return the plan, with dates around now."""
     begin = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-    return _PLAN.format(
+    text = _PLAN.format(
+        acts=acts,
         backup=str(backup).lower(),
         key=key,
         begin=rfc3339(begin),
@@ -163,6 +172,7 @@ def plan_text(
         fingerprint=keys.fingerprint(partner.root),
         next=next_name,
     )
+    return text + extra
 
 
 @dataclass(frozen=True)
