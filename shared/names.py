@@ -158,12 +158,16 @@ def canonical_email(text: str) -> str:
 def canonical_uri(text: str) -> str:
     """Check an absolute URI in printable ASCII (RFC 3986) and return it with its scheme in lower case.
 
+    One with an authority (``//``) must name a host: RFC 5280 §4.2.1.6 wants one, and name constraints judge it.
+
     Raises:
         RequestRejected: ``name.uri``.
     """
     if not _URI.fullmatch(text) or any(character in text for character in '<>"{}|\\^`'):
         raise RequestRejected("name.uri", f"{printable(text)} is not an absolute URI")
     scheme, _, rest = text.partition(":")
+    if rest.startswith("//") and not _authority_host(rest[2:]):
+        raise RequestRejected("name.uri", f"{printable(text)} names no host after its //")
     return f"{scheme.lower()}:{rest}"
 
 
@@ -233,6 +237,12 @@ def printable(text: str, *, limit: int = 100) -> str:
         for character in text[:limit]
     )
     return shown + ("…" if len(text) > limit else "")
+
+
+def _authority_host(rest: str) -> str:
+    """Return the host of what follows ``//`` (RFC 3986 §3.2): without user, port and path; maybe empty."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    return authority if authority.startswith("[") else authority.partition(":")[0]
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -56,6 +56,25 @@ def test_doubtful_uris_are_refused(text: str) -> None:
         names.canonical_uri(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["http://", "https://:443", "spiffe://", "http:///path", "http://?q", "http://#f", "http://me@:80/x", "ldap://@"],
+)
+def test_an_authority_without_a_host_is_refused(text: str) -> None:
+    """Name constraints judge the host: a URI that has none would be judged by every reader in its own way."""
+    with pytest.raises(RequestRejected) as caught:
+        names.canonical_uri(text)
+    assert caught.value.code == "name.uri"
+
+
+@pytest.mark.parametrize(
+    "text", ["http://a", "https://me@a:443/x", "https://[::1]:443/", "spiffe://td/x", "urn:a//b", "file:/x"]
+)
+def test_uris_with_a_host_or_without_an_authority_stay(text: str) -> None:
+    """Without this, the rule about hosts would refuse names that are in use."""
+    assert names.canonical_uri(text) == text
+
+
 @given(st.lists(st.text(max_size=40), max_size=5))
 def test_any_names_are_read_or_refused(texts: list[str]) -> None:
     """A parser that raises anything else would turn a bad request into a server error."""
