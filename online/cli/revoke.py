@@ -27,6 +27,8 @@ from shared.keystore import open_key
 from shared.serials import parse_serial
 
 _REASONS = {each.label.lower(): int(each) for each in Reason}
+# As RFC 5280 spells them, and only those that a revocation may give.
+_OFFERED = [each.label for each in Reason if each.revokes]
 
 
 def parse_reason(text: str) -> int:
@@ -38,7 +40,7 @@ def parse_reason(text: str) -> int:
     code = int(text) if text.isascii() and text.isdigit() and len(text) < 3 else _REASONS.get(_plain(text), -1)  # noqa: PLR2004 (10 has two digits)
     if code not in _REASONS.values():
         raise RequestRejected(
-            "revoke.reason", f"{text[:40]!r} is not a reason for a revocation", hint=f"one of {', '.join(_REASONS)}"
+            "revoke.reason", f"{text[:40]!r} is not a reason for a revocation", hint=f"one of {', '.join(_OFFERED)}"
         )
     return code
 

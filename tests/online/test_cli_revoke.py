@@ -241,5 +241,8 @@ def test_reasons_by_name_and_number(text: str, code: int) -> None:
 @pytest.mark.parametrize("text", ["7", "11", "-1", "001", "１", "", "stolen", "key compromised"])
 def test_no_reasons(text: str) -> None:
     """A reason that is not understood must not become 'unspecified'."""
-    with pytest.raises(RequestRejected):
+    with pytest.raises(RequestRejected) as caught:
         parse_reason(text)
+    # What is offered is what RFC 5280 writes and what a revocation may give.
+    assert "keyCompromise, cACompromise" in (caught.value.hint or "")
+    assert "remove" not in (caught.value.hint or "")
