@@ -44,6 +44,19 @@ def pid_file(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def check_node_runs(path: Path) -> None:
+    """Insist that a node runs under a pid file and may be told something, before anything depends on it.
+
+    Args:
+        path: as it was given to ``online serve --pidfile``.
+
+    Raises:
+        NotFound: ``serve.not-running``.
+        RequestRejected: ``serve.not-ours`` when the process is another user's, or ``file.unreadable``.
+    """
+    _signal(path, 0)
+
+
 def reload_node(path: Path) -> int:
     """Tell the node of a pid file to read its configuration again (SIGHUP).
 
@@ -57,9 +70,13 @@ def reload_node(path: Path) -> int:
         NotFound: ``serve.not-running``.
         RequestRejected: ``serve.not-ours`` when the process is another user's.
     """
+    return _signal(path, signal.SIGHUP)
+
+
+def _signal(path: Path, number: int) -> int:
     pid = _running(path)
     try:
-        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, number)
     except PermissionError:
         raise RequestRejected(
             "serve.not-ours", f"the node (process {pid}) runs as another user", hint=f"sudo kill -HUP {pid}"

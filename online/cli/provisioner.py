@@ -80,6 +80,7 @@ def remove(*, home: Home, name: str, ca_config: Path | None, reload: Reload) -> 
       online provisioner remove admin --ca-config /etc/coldroot/config/ca.json --reload --pidfile /run/coldroot/pid
     """
     file = ca_config or home.config
+    reload.check()
     left = remove_from(file, name).config.provisioners
     done("Configuration", file)
     if not left:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from online.cli.options import FILE, done
-from online.pidfile import reload_node
+from online.pidfile import check_node_runs, reload_node
 from online.provisioners.entries import ClaimWishes, ListWishes, OidcWishes
 from shared import terminal
 
@@ -25,6 +25,11 @@ class Reload:
 
     wanted: bool
     pidfile: Path | None
+
+    def check(self) -> None:
+        """Make sure that it can be told, before the file is edited."""
+        if self.pidfile is not None:
+            check_node_runs(self.pidfile)
 
     def do(self) -> None:
         """Tell it, or say how to."""

@@ -103,6 +103,7 @@ def add(
     key_wishes = _key_wishes(key, public_key, private_key, password_file, create=create) if is_jwk else None
     wishes = Wishes(key=_public_key(public_key), roots=_roots(x5c_roots), oidc=oidc, claims=claims)
     file = ca_config or home.config
+    reload.check()
     managed = managing.add(file, chosen, name, wishes, key=key_wishes, rng=os.urandom)
     _tell(managed, file, name)
     reload.do()
@@ -155,6 +156,7 @@ def update(
     if new_name is None and replaced is None and wishes == Wishes():
         raise click.UsageError("nothing to change: see --help")
     file = ca_config or home.config
+    reload.check()
     managed = managing.update(file, name, wishes, new_name=new_name, key=replaced, rng=os.urandom)
     _tell(managed, file, new_name or name)
     # An OIDC provisioner is known by its client ID, whatever its name.

@@ -114,8 +114,18 @@ def _find(text: str, name: str) -> _Span:
     for span, entry in _entries(text):
         if entry.get("name") == name:
             return span
+    raise unknown_provisioner(text, name)
+
+
+def unknown_provisioner(text: str, name: str) -> NotFound:
+    """Return the error for a name that no provisioner has; its hint lists those that there are.
+
+    Args:
+        text: of the ca.json.
+        name: the one that was asked for.
+    """
     listed = ", ".join(printable(str(each.get("name"))) for _, each in _entries(text)) or "none"
-    raise NotFound(
+    return NotFound(
         "provisioner.unknown", f"the configuration has no provisioner {printable(name)}", hint=f"it has: {listed}"
     )
 

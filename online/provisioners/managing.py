@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,12 +29,13 @@ from online.provisioners.editing import (
     provisioner_entries,
     remove_provisioner,
     replace_provisioner,
+    unknown_provisioner,
 )
 from online.provisioners.entries import Wishes, encrypted_key
 from online.provisioners.protocol import ProvisionerType
 from online.strict_json import JsonObject
 from shared import durable
-from shared.errors import ColdrootError, NotFound, RequestRejected
+from shared.errors import ColdrootError, RequestRejected
 from shared.keys import PrivateKey
 
 _PASSWORD_BYTES = 32
@@ -160,10 +162,11 @@ def _with_key(wishes: Wishes, key: KeyWishes, rng: Rng) -> tuple[Wishes, bytes |
 
 
 def _entry(config_file: Path, name: str) -> JsonObject:
-    for entry in provisioner_entries(durable.read_text(config_file)):
+    text = durable.read_text(config_file)
+    for entry in provisioner_entries(text):
         if entry.get("name") == name:
             return entry
-    raise NotFound("provisioner.unknown", f"the configuration has no provisioner {name}")
+    raise unknown_provisioner(text, name)
 
 
 def _home(config_file: Path) -> Home:
@@ -200,6 +203,12 @@ def _kept(file: Path | None, password: bytes | None, *, overwrite: bool) -> Iter
         return
     before = durable.read_private(file) if overwrite and file.exists() else None
     durable.make_directory(file.parent, private=True)
+    if before is None and os.path.lexists(file):
+        raise RequestRejected(
+            "file.exists",
+            f"{file} is left over from an earlier provisioner of this name",
+            hint="delete it if nothing needs its password any more, or give your own with --password-file",
+        )
     if before is None:
         durable.write_new(file, password + b"\n", mode=durable.PRIVATE)
     else:

@@ -199,6 +199,25 @@ def test_a_refused_edit_changes_nothing(home: NodeHome, arguments: tuple[str, ..
     assert {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()} == before
 
 
+def test_a_password_file_that_is_left_over(home: NodeHome) -> None:
+    """Without this, adding a name again would fail with advice about a file that nobody knows of."""
+    run(home, "provisioner", "add", "web")
+    run(home, "provisioner", "remove", "web")
+    refused = run(home, "provisioner", "add", "web", status=1)
+    left = home.path / "secrets" / "provisioners"
+    assert "left over" in refused.output
+    assert "--password-file" in refused.output
+    assert "delete it" in refused.output
+    assert left.name in refused.output or "web" in refused.output
+    assert "web" not in entries(home)
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(home: NodeHome) -> None:
+    """Without this, whoever mistypes a name has to look for the list first."""
+    for edit in (("update", "nope", "--disable-renewal"), ("remove", "nope")):
+        assert "it has: admin" in run(home, "provisioner", *edit, status=1).output
+
+
 def test_the_file_keeps_its_mode_and_its_link(home: NodeHome, tmp_path: Path) -> None:
     """Without this, a private file would become public, or a link into a checkout be replaced by a file."""
     elsewhere = tmp_path / "checkout.json"
@@ -240,8 +259,11 @@ def test_reload_reaches_the_running_node(home: NodeHome) -> None:
     pidfile, password = home.path / "pid", home.path / "password"
     password.touch(0o600)
     password.write_bytes(KEY_PASSWORD)
-    run(home, "provisioner", "add", "early", "--pidfile", str(pidfile), status=1)
-    assert "early" in entries(home)
+    before = {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()}
+    for edit in (("add", "early"), ("update", "admin", "--disable-renewal"), ("remove", "admin")):
+        run(home, "provisioner", *edit, "--pidfile", str(pidfile), status=1)
+    # Nobody to tell is said before anything is changed, not after.
+    assert {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()} == before
     process = subprocess.Popen(
         [sys.executable, "-m", "online", "serve", str(home.config), "--password-file", str(password), "--pidfile",
          str(pidfile), "--address", "127.0.0.1:0"],
