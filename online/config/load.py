@@ -236,7 +236,7 @@ def _database(top: Fields, home: Path) -> DatabaseSettings:
         raise Unsupported(
             "config.unsupported-database",
             f"db.type: step-ca's {kind} database is not supported",
-            hint=unsupported.NEW_DATABASE,
+            hint=f"{unsupported.NEW_DATABASE}; {unsupported.FROM_STEP}",
         )
     block = Fields(value, path="db", known={"type", "dataSource"}, unsupported=unsupported.DATABASE)
     if block.text("type") != "sqlite":
@@ -315,7 +315,8 @@ def _provisioner(value: Json, path: str, claims: Claims, home: Path) -> Provisio
         raise Unsupported(
             "config.unsupported-provisioner",
             f"{path}.type: provisioners of the type {kind} are not supported",
-            hint=f"remove the provisioner, or replace it by one of the types {', '.join(READERS)}",
+            hint=f"remove the provisioner, or replace it by one of the types {', '.join(READERS)}; "
+            f"{unsupported.FROM_STEP}",
         )
     if kind is None:
         raise RequestRejected("config.missing-key", f"{path}.type is missing")

@@ -37,6 +37,7 @@ DATABASE = {
     "valueDir": "remove it: it belongs to step-ca's badger database",
 }
 DATABASE_TYPES = frozenset({"badger", "badgerv1", "badgerv2", "bbolt", "mysql", "postgresql"})
+FROM_STEP = "online import-step DIR --write makes the node's file from step-ca's, where DIR is step-ca's home"
 NEW_DATABASE = 'the node keeps its own: write "db": {"type": "sqlite", "dataSource": "db/coldroot.db"}'
 
 PROVISIONER_TYPES = frozenset({"gcp", "aws", "azure", "acme", "k8ssa", "sshpop", "scep", "nebula", "wire"})

@@ -94,6 +94,7 @@ def test_a_database_of_step_ca_is_refused_by_name(kind: str) -> None:
     assert f"db.type: step-ca's {kind} database is not supported" == error.message
     assert error.hint is not None
     assert '"sqlite"' in error.hint
+    assert "online import-step DIR --write" in error.hint
 
 
 @pytest.mark.parametrize("kind", ["GCP", "ACME", "Azure", "SSHPOP", "AWS", "K8sSA", "SCEP", "Nebula", "acme"])
@@ -104,6 +105,7 @@ def test_a_provisioner_of_another_type_is_refused_by_name(kind: str) -> None:
     assert error.code == "config.unsupported-provisioner"
     assert "authority.provisioners[1].type" in error.message
     assert kind in error.message
+    assert "online import-step DIR --write" in (error.hint or "")
 
 
 @pytest.mark.parametrize(
