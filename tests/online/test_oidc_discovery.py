@@ -77,6 +77,27 @@ async def test_strangers_cannot_make_us_ask_all_the_time() -> None:
     assert len(issuer.asked) == 4
 
 
+async def test_strangers_cannot_make_us_ask_an_issuer_that_fails() -> None:
+    """Without this, tokens that nobody verified could keep the node calling an issuer that is down or sends rubbish."""
+    down, rubbish = FakeIssuer(down=True), FakeIssuer(issuer="https://other.example.com")
+
+    def never_right(url: str) -> bytes:
+        rubbish.asked.append(url)
+        return b"{}"
+
+    for issuer, fetch in ((down, down.fetch), (rubbish, never_right)):
+        clock = Hand()
+        keys = KeySource(ENDPOINT, tenant="", fetch=fetch, clock=clock)
+        for rounds in (1, 2, 3):
+            for number in range(50):
+                clock.now += 0.5
+                await keys.refresh(f"stranger-{number}" if number % 2 else "")
+                with pytest.raises(PeerFailed):
+                    keys.keys()
+            assert len(issuer.asked) == rounds
+            clock.now += 30
+
+
 async def test_many_at_once_ask_once() -> None:
     """Without this, a full office on Monday morning would be an attack on the issuer."""
     issuer = FakeIssuer()
