@@ -14,14 +14,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from fakes.hierarchy import make_pki
 from fakes.node import PROVISIONER_PASSWORD, make_home
 from fakes.node import running as running_node
 
-from shared.pem import load_certificates
+from shared import keys
+from shared.keystore import private_key_pem
+from shared.pem import certificate_pem, load_certificates
 
 _STEP, _STEP_CA = shutil.which("step"), shutil.which("step-ca")
 pytestmark = pytest.mark.skipif(_STEP is None or _STEP_CA is None, reason="step and step-ca are not on PATH")
@@ -49,11 +53,11 @@ class Site:
     def online(self, *arguments: str) -> None:
         self._run([sys.executable, "-m", "online", *arguments])
 
-    def pair(self, stem: str, *, life: str = "24h") -> tuple[str, str]:
+    def pair(self, stem: str, *times: str) -> tuple[str, str]:
         """Get a certificate with the step CLI."""
         crt, key = str(self.directory / f"{stem}.crt"), str(self.directory / f"{stem}.key")
         password = ("--provisioner", "admin", "--provisioner-password-file", str(self.directory / "password"))
-        self.step("ca", "certificate", f"{stem}.local", crt, key, "--not-after", life, "--force", *password)
+        self.step("ca", "certificate", f"{stem}.local", crt, key, *times, "--force", *password)
         return crt, key
 
     def _run(self, command: list[str]) -> None:
@@ -155,10 +159,13 @@ def _theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "allowRenewalAfterExpiry": True,
         "minTLSCertDuration": "1s",
     }
-    # A step-ca looks at an expired chain as of the leaf's beginning; backdated, that lies before this young issuer's.
-    document["authority"]["backdate"] = "1ms"
     config.write_text(json.dumps(document))
-    fingerprint = json.loads((directory / "home" / "config" / "defaults.json").read_text())["fingerprint"]
+    # It looks at an expired chain as of a minute before its end: its own certificates must be older than that.
+    pki = make_pki(now=datetime.now(UTC) - timedelta(days=1))
+    (directory / "home" / "certs" / "root_ca.crt").write_bytes(certificate_pem(pki.root))
+    (directory / "home" / "certs" / "intermediate_ca.crt").write_bytes(certificate_pem(pki.intermediate))
+    key = private_key_pem(pki.intermediate_key, PROVISIONER_PASSWORD)
+    (directory / "home" / "secrets" / "intermediate_ca_key").write_bytes(key)
     with (directory / "log").open("wb") as log:
         server = subprocess.Popen(
             [_STEP_CA, str(config), "--password-file", str(password)],
@@ -171,7 +178,9 @@ def _theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                     return probe.connect_ex(("127.0.0.1", port)) == 0
 
             wait(is_up)
-            yield _client(tmp_path_factory.mktemp("client-of-step"), f"https://localhost:{port}", fingerprint)
+            yield _client(
+                tmp_path_factory.mktemp("client-of-step"), f"https://localhost:{port}", keys.fingerprint(pki.root)
+            )
         finally:
             server.terminate()
             server.wait(timeout=_PATIENCE)
@@ -212,7 +221,7 @@ def test_our_daemon(ca: str, how: tuple[str, ...], request: pytest.FixtureReques
 
 def test_our_daemon_renews_an_expired_certificate_of_a_step_ca(theirs: Site) -> None:
     """The machine was off for a week: where the provisioner allows it, nobody needs a new token."""
-    crt, key = theirs.pair("c", life="2s")
+    crt, key = theirs.pair("c", "--not-before", "-5m", "--not-after", "5m2s")
     wait(lambda: time.time() > leaf(crt).not_valid_after_utc.timestamp() + 1)
     old = leaf(crt)
     with started(theirs, sys.executable, "-m", "online", "renew", "--daemon", "--rekey", crt, key) as daemon:
