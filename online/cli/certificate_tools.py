@@ -93,10 +93,25 @@ class _StatusOfItsOwn(click.Command):
 )
 @click.option("--bundle", is_flag=True, help="Look at every certificate of CRT, not only at the first.")
 @click.option("-v", "--verbose", is_flag=True, help="Say the answer in words too.")
+@click.option(
+    "--not-due-status",
+    type=click.IntRange(1, 254),
+    metavar="N",
+    default=_NOT_NEEDED,
+    show_default=True,
+    help="Exit status that says no; one of its own, such as 75, cannot be taken for a program that crashed.",
+)
 @source_options
 @click.pass_context
 def needs_renewal(
-    ctx: click.Context, *, source: CertificateSource, crt: str, expires_in: str | None, bundle: bool, verbose: bool
+    ctx: click.Context,
+    *,
+    source: CertificateSource,
+    crt: str,
+    expires_in: str | None,
+    bundle: bool,
+    verbose: bool,
+    not_due_status: int,
 ) -> None:
     """Tell by the exit status whether a certificate needs renewal.
 
@@ -106,7 +121,7 @@ def needs_renewal(
     \b
     Exit status:
       0    it needs renewal
-      1    it does not
+      1    it does not; another number with --not-due-status
       2    the file does not exist
       255  anything else went wrong
 
@@ -125,7 +140,7 @@ def needs_renewal(
             terminal.say(f"{format_name(each.subject)} needs renewal: it ends at {rfc3339(each.not_valid_after_utc)}")
         if not due:
             terminal.say("certificate does not need renewal")
-    ctx.exit(_NEEDED if due else _NOT_NEEDED)
+    ctx.exit(_NEEDED if due else not_due_status)
 
 
 @click.command()

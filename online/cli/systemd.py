@@ -26,7 +26,13 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 @click.group(cls=Group)
 def systemd() -> None:
-    """Print or install unit files of systemd, for the node and for renewals."""
+    """Print or install unit files of systemd, for the node and for renewals.
+
+    \b
+    Examples:
+      online systemd server --install --user step --home /etc/coldroot
+      online systemd renewer --install
+    """
 
 
 def _install_options(command: _Decorated) -> _Decorated:

@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -32,8 +32,9 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+@-]{0,1000}", re.ASCII)
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 _ADDRESS = re.compile(r"(?:(?:[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\]):)?([0-9]{1,5})", re.ASCII)
 _HIGHEST_PORT = 65535
-# What ProtectHome= and PrivateTmp= take away.
-_HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 (named, not used)
+# What PrivateTmp= takes away, and ProtectHome= with it.
+_HIDDEN_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 (named, not used)
+_HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), *_HIDDEN_TMP)
 
 _LOW_PORT = (
     "# Its one privilege: to listen on a port below 1024.\n"
@@ -144,6 +145,8 @@ class RenewerUnits:
             (self.certificates, "directory of certificates"),
         ):
             _check_path(path, what)
+        # Renewers see the homes, where certificates may lie, but a /tmp of their own.
+        _check_visible(self.program, "program", _HIDDEN_TMP)
 
     def render(self) -> tuple[Unit, ...]:
         """Return service and timer, and the daemon that takes the place of both."""
@@ -218,8 +221,8 @@ def _check_path(path: Path, what: str) -> None:
         )
 
 
-def _check_visible(path: Path, what: str) -> None:
-    for hidden in _HIDDEN:
+def _check_visible(path: Path, what: str, hidden_places: Sequence[Path] = _HIDDEN) -> None:
+    for hidden in hidden_places:
         if path.is_relative_to(hidden):
             raise RequestRejected(
                 "systemd.hidden-path",

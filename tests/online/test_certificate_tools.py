@@ -160,6 +160,16 @@ def test_needs_renewal_answers_by_status(place: Place, passed: Fraction, options
     assert ("does not need renewal" in words.stderr) is (status == 1)
 
 
+def test_needs_renewal_says_no_as_it_is_asked_to(place: Place) -> None:
+    """1 is also what a crashed Python answers: a timer that cannot tell them apart stops renewing in silence."""
+    fresh = place.leaf("fresh.crt", begin=datetime.now(UTC).replace(microsecond=0))
+    old = place.leaf("old.crt", begin=(datetime.now(UTC) - DAY * 0.9).replace(microsecond=0))
+    assert place.run("needs-renewal", fresh, "--not-due-status", "75").exit_code == 75
+    assert place.run("needs-renewal", old, "--not-due-status", "75").exit_code == 0
+    for bad in ("0", "255", "x"):
+        assert place.run("needs-renewal", fresh, "--not-due-status", bad).exit_code == 255
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -194,12 +196,39 @@ def test_the_renewer_asks_first_and_renews_then() -> None:
     ]  # fmt: skip
     first, second = value(service, "Service", "ExecCondition")
     assert "exit 255" in first
-    assert second == f"{PROGRAM} needs-renewal ${{CERT_LOCATION}}"
+    assert second.startswith(f'/bin/sh -c \'{PROGRAM} needs-renewal --not-due-status 75 "$CERT_LOCATION";')
     assert value(service, "Service", "ExecStart") == [f"{PROGRAM} renew --force ${{CERT_LOCATION}} ${{KEY_LOCATION}}"]
     assert value(service, "Service", "Environment") == [
         "COLDROOT_HOME=/etc/coldroot CERT_LOCATION=/etc/step/certs/%i.crt KEY_LOCATION=/etc/step/certs/%i.key"
     ]
     assert value(service, "Service", "TimeoutStartSec") == ["5min"]
+
+
+@pytest.mark.parametrize(
+    ("program", "status"),
+    [("exit 0", 0), ("exit 75", 1), ("exit 1", 255), ("exit 2", 255), ("kill -9 $$", 255), (None, 255)],
+)
+def test_a_program_that_is_missing_or_crashes_is_not_not_due(tmp_path: Path, program: str | None, status: int) -> None:
+    """To systemd 1 to 254 are a clean skip: without this, a broken installation would end renewals in silence."""
+    online = tmp_path / "online"
+    if program is not None:
+        online.write_text(f"#!/bin/sh\n{program}\n")
+        online.chmod(0o755)
+    condition = value(renewer()[0], "Service", "ExecCondition")[1]
+    words = shlex.split(condition.replace("$$", "$").replace(str(PROGRAM), str(online)))
+    done = subprocess.run(words, env={"CERT_LOCATION": "/x y.crt"}, check=False, stderr=subprocess.DEVNULL)
+    assert done.returncode == status
+    # All that systemd itself could read as a specifier or variable is what the unit means.
+    assert "%" not in condition
+    assert "${" not in condition
+
+
+@pytest.mark.parametrize("place", ["/tmp/v/bin/online", "/var/tmp/online"])
+def test_a_renewer_under_a_private_tmp_is_refused(place: str) -> None:
+    """Without this, units with PrivateTmp would name a program that they cannot see."""
+    with pytest.raises(RequestRejected) as caught:
+        renewer(program=Path(place))
+    assert caught.value.code == "systemd.hidden-path"
 
 
 def test_the_timer_is_the_page_s() -> None:
