@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import re
 import time
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 from cryptography import x509
@@ -34,6 +35,8 @@ from shared.errors import RequestRejected
 from shared.pem import load_certificate_der
 
 _DRAIN_LOOK_SECONDS = 0.02
+_VERSIONS = (HttpVersion10, HttpVersion11)
+_HEX = re.compile(r"[0-9A-Fa-f]{0,128}", re.ASCII)
 _HEALTH = frozenset({"/health", "/readyz"})
 
 
@@ -229,10 +232,17 @@ class Edge(web.Server):
             **response.headers,
             "X-Request-Id": request_id,
         }
+        if request.version not in _VERSIONS:
+            # aiohttp writes the caller's own version into the status line; what we speak is HTTP/1.1 (RFC 9110 §2.5).
+            request._cache["version"] = HttpVersion11  # noqa: SLF001 (there is no other way to set it)
+            close = True
         answer = web.Response(status=response.status, headers=headers, body=response.body)
         if close:
             answer.force_close()
         path = request.raw_path.partition("?")[0]
+        shown = _shown(path)
+        # The reason may repeat what the path said.
+        note = response.note if shown == path else response.note.partition(":")[0]
         seconds = time.monotonic() - begun
         self._meter.request(endpoint_name(path), response.status, seconds)
         self._log.served(
@@ -240,10 +250,10 @@ class Edge(web.Server):
                 remote=request.remote or "-",
                 request_id=request_id,
                 method=request.method,
-                path=path,
+                path=shown,
                 status=response.status,
                 seconds=seconds,
-                note=response.note,
+                note=note,
             )
         )
         return answer
@@ -291,6 +301,12 @@ def _is_busy(connection: web.RequestHandler) -> bool:
     return isinstance(connection, _Connection) and connection.busy
 
 
+def _shown(path: str) -> str:
+    """Return a path for the log: what stands where a fingerprint belongs, and is none, may be a secret gone astray."""
+    beginning, found, argument = path.partition("/root/")
+    return path if not found or _HEX.fullmatch(argument) else f"{beginning}{found}(not hex)"
+
+
 def _is_about(error: BaseException | None, beginning: str) -> bool:
     return isinstance(error, HttpProcessingError) and error.message.startswith(beginning)
 
@@ -298,6 +314,8 @@ def _is_about(error: BaseException | None, beginning: str) -> bool:
 def _check_framing(request: web.BaseRequest) -> None:
     """Refuse what intermediaries and servers are known to read differently (request smuggling)."""
     headers = request.headers
+    if request.version not in _VERSIONS:
+        raise EdgeError(505, "The request must be HTTP/1.1.")
     if "Transfer-Encoding" in headers and ("Content-Length" in headers or request.version < (1, 1)):
         raise EdgeError(400, "Transfer-Encoding together with Content-Length or HTTP/1.0 is refused.")
     if [each.lower() for each in headers.getall("Transfer-Encoding", [])] not in ([], ["chunked"]):
