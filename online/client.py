@@ -8,6 +8,7 @@ chain is checked by ``online.trust`` and ``online.renewal.check`` before it is i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -294,6 +295,7 @@ def _judge(answer: Answer) -> Mapping[str, object]:
     family, code = _FAMILY.get(answer.status, (PeerFailed, "ca.failed"))
     told = f"the CA answers {answer.status}: {shown}"
     if family is PeerFailed and answer.retry_after > 0:
+        told += f" (it asks to come again in {math.ceil(answer.retry_after)} s)"
         raise AskedToWait(code, told, hint=where, seconds=answer.retry_after)
     raise family(code, told, hint=where)
 

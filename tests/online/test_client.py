@@ -148,6 +148,15 @@ def test_refusals_keep_their_reason(ca: FakeCa, client: Client, status: int, fam
     assert "request-1" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_when_to_come_again_is_said(ca: FakeCa, client: Client, status: int) -> None:
+    """Without this, whoever is turned away by a busy CA would ask again at once, and be turned away again."""
+    ca.overrides["/health"] = (status, {"status": status, "message": "busy"})
+    ca.headers["Retry-After"] = "7"
+    with pytest.raises(PeerFailed, match="come again in 7 s"):
+        client.health()
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b"\xff", b'{"crts": []}', b'{"crts": [1]}', b'{"crts": ["x"]}']
 )
