@@ -23,7 +23,13 @@ _ALGORITHMS = ["ES256", "ES384", "ES512", "EdDSA", "RS256", "RS384", "RS512", "P
 
 @click.group(cls=Group)
 def jwt() -> None:
-    """Look at JSON Web Tokens, and judge them. Both commands read the token from stdin."""
+    """Look at JSON Web Tokens, and judge them. Both commands read the token from stdin.
+
+    \b
+    Examples:
+      echo $TOKEN | online jwt inspect --insecure
+      echo $TOKEN | online jwt verify --key issuer.pub --iss https://issuer.example.com --aud https://foo.local
+    """
 
 
 @jwt.command()

@@ -22,7 +22,13 @@ _ca_config = click.option("--ca-config", type=FILE, help="Read this ca.json inst
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Ask a policy for its reasons, or test it. Reads ca.json; no CA need run, and nothing is issued."""
+    """Ask a policy for its reasons, or test it. Reads ca.json; no CA need run, and nothing is issued.
+
+    \b
+    Examples:
+      online policy explain www.example.com --san 10.0.0.7
+      online policy test cases.json --ca-config new.json
+    """
 
 
 @policy.command()
