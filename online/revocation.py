@@ -115,6 +115,41 @@ class Revoker:
         )
 
 
+async def revoke_unknown(store: Store, *, serial: int, reason_code: int, reason: str, now: datetime) -> None:
+    """Record that a serial number is revoked which this node never issued: one of the CA before it.
+
+    There is no proof to look at; it is for the operator, who may write the database anyway. No key is barred, because
+    none is known.
+
+    Args:
+        store: of the node.
+        serial: of the certificate.
+        reason_code: CRLReason.
+        reason: free text.
+        now: the moment of the revocation.
+
+    Raises:
+        RequestRejected: ``revoke.known`` when this node did issue it, ``revoke.*``, ``certificate.already-revoked``.
+        StoreFailed: ``store.*``.
+    """
+    check_reason(reason_code, reason)
+    if await store.certificate(serial) is not None:
+        raise RequestRejected(
+            "revoke.known", f"{serial} was issued here", hint="revoke it without --unknown, which wants a proof"
+        )
+    await store.record_revocation(
+        token=None,
+        revocation=Revocation(
+            serial=serial,
+            revoked_at=now,
+            reason_code=reason_code,
+            reason=reason,
+            proof=RevocationProof.OPERATOR,
+            provisioner_id="",
+        ),
+    )
+
+
 def token_use(verified: VerifiedToken) -> TokenUse:
     """Return what is recorded so that a verified token is not used a second time."""
     return TokenUse(provisioner_id=verified.provisioner.id, digest=verified.token_digest, expires=verified.expires)

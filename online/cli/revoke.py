@@ -18,6 +18,8 @@ from online.https import Identity
 from online.node import open_revoker
 from online.provisioners.protocol import Operation
 from online.renewal import renew as renewing
+from online.revocation import revoke_unknown
+from online.store.sqlite import open_store
 from online.trust import TokenHint, Trust
 from shared import terminal
 from shared.clock import SystemClock
@@ -81,6 +83,9 @@ class _Revocation:
 @click.option("--reasonCode", "reason_code", default="unspecified", help="Why, by name or number of RFC 5280.")
 @click.option("--key-password-file", type=FILE, help="Private file with the password of --key, or the PIN of its HSM.")
 @click.option("--offline", is_flag=True, help="Write to the CA's database here, without contact to a running node.")
+@click.option(
+    "--unknown", is_flag=True, help="With --offline: SERIAL was never issued by this node, but by the CA before it."
+)
 @click.option("--ca-config", type=FILE, help="The CA's ca.json, instead of the home's; implies --offline.")
 @token_options
 @signer_options
@@ -97,6 +102,7 @@ def revoke(
     reason_code: str,
     key_password_file: Path | None,
     offline: bool,
+    unknown: bool,
     ca_config: Path | None,
 ) -> None:
     """Revoke a certificate: it is not renewed any more.
@@ -112,6 +118,7 @@ def revoke(
       online revoke 59636004850364466675608080466579278406 --reasonCode superseded --reason 'moved to bar.local'
       online revoke --token-file revoke.token 59636004850364466675608080466579278406
       online revoke --offline 59636004850364466675608080466579278406 --reasonCode keyCompromise
+      online revoke --offline --unknown 0x2cdd --reason 'revoked at step-ca'
     """
     code = parse_reason(reason_code)
     number = parse_serial(serial) if serial is not None else None
@@ -120,6 +127,12 @@ def revoke(
     if cert_file is not None and token is not None:
         raise click.UsageError("give --cert and --key, or a token, not both")
     config = load_config(ca_config or where.home.config) if offline or ca_config is not None else None
+    if unknown:
+        if config is None or number is None or cert_file is not None or token is not None:
+            raise click.UsageError("--unknown needs --offline and a SERIAL, and takes no other proof")
+        asyncio.run(_record_unknown(config, number, reason_code=code, reason=reason))
+        terminal.result(f"Certificate with Serial Number {number} has been revoked.")
+        return
     wanted = partial(_Revocation, reason_code=code, reason=reason)
     hint: TokenHint | None = None
     if cert_file is not None and key_file is not None:
@@ -148,6 +161,14 @@ def revoke(
     else:
         revocation.send(where.trust(hint))
     terminal.result(f"Certificate with Serial Number {revocation.serial} has been revoked.")
+
+
+async def _record_unknown(config: Config, serial: int, *, reason_code: int, reason: str) -> None:
+    store = open_store(config.db)
+    try:
+        await revoke_unknown(store, serial=serial, reason_code=reason_code, reason=reason, now=datetime.now(UTC))
+    finally:
+        await store.close()
 
 
 def _plain(name: str) -> str:

@@ -84,6 +84,8 @@ class RevocationProof(StrEnum):
 
     TOKEN = "token"  # noqa: S105 (a kind of proof, not one)
     CERTIFICATE = "certificate"
+    OPERATOR = "operator"
+    """Whoever may write the database: of a serial number that this node never issued."""
     SUCCESSION = "succession"
     """Nobody asked: its successor is in use, and the configuration says that then it ends."""
 

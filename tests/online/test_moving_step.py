@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from fakes import vectors
 from fakes.hierarchy import make_pki
 from hypothesis import given
@@ -57,6 +57,37 @@ def test_a_home_that_was_moved(tmp_path: Path) -> None:
     config = load_config(found.target)
     assert config.crt == tmp_path / "step" / "certs" / "intermediate_ca.crt"
     assert config.db.data_source == str(tmp_path / "step" / "coldroot" / "coldroot.db")
+
+
+def test_revocations_come_along_in_a_file(tmp_path: Path) -> None:
+    """Without this, a certificate that step-ca revoked would be renewed by the node."""
+    home, listed = step_home(tmp_path / "step"), tmp_path / "revoked.txt"
+    listed.write_text("# from step-ca\n17\n0x1F  # lost\n\n17\n")
+    assert run_cli("import-step", str(home), "--revoked", str(listed)).exit_code == 2
+    result = run_cli("import-step", str(home), "--write", "--revoked", str(listed))
+    assert result.exit_code == 0, result.output
+    config_file = str(home / "config" / "coldroot.json")
+    revoke = ("revoke", "--ca-config", config_file, "--unknown")
+    assert "already revoked" in run_cli(*revoke, "31").output
+    assert run_cli(*revoke, "32").exit_code == 0
+    assert "already revoked" in run_cli(*revoke, "0x20").output
+    assert run_cli("revoke", "--unknown", "33").exit_code == 2
+
+
+@pytest.mark.parametrize("line", ["soon", "-1", "0", "0x", "1 2", "1F"])
+def test_a_list_of_revocations_is_understood_or_refused(tmp_path: Path, line: str) -> None:
+    """Without this, a mistake in the middle would leave half of the revocations behind, in silence."""
+    home, listed = step_home(tmp_path / "step"), tmp_path / "revoked.txt"
+    listed.write_text(f"17\n{line}\n")
+    result = run_cli("import-step", str(home), "--write", "--revoked", str(listed))
+    assert result.exit_code == 1
+    assert "line 2" in result.output
+    assert not (home / "config" / "coldroot.json").exists()
+
+
+def run_cli(*arguments: str) -> Result:
+    """Run ``online``."""
+    return CliRunner().invoke(cli, list(arguments))
 
 
 def provisioners(*entries: JsonObject) -> JsonObject:
