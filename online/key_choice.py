@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.errors import RequestRejected
-from shared.keys import LEAST_RSA_BITS, KeyKind, PrivateKey, generate
+from shared.keys import LEAST_RSA_BITS, MOST_RSA_BITS, KeyKind, PrivateKey, generate
 
 _CURVES = {"P-256": KeyKind.EC_P256, "P-384": KeyKind.EC_P384, "P-521": KeyKind.EC_P521}
 
@@ -31,10 +31,13 @@ def choose_key(kty: str, curve: str | None, size: int | None) -> KeyChoice:
         size: bits of an RSA modulus, 2048 by default.
 
     Raises:
-        RequestRejected: ``key.choice`` for a combination that makes no sense.
+        RequestRejected: ``key.choice`` for a combination that makes no sense, ``key.weak`` for a size out of bounds.
     """
     if size is not None and kty != "RSA":
         raise RequestRejected("key.choice", f"--size is for RSA keys, not for {kty}")
+    if size is not None and not LEAST_RSA_BITS <= size <= MOST_RSA_BITS:
+        # Said here, before a CA is asked for anything or a token is spent.
+        raise RequestRejected("key.weak", f"RSA keys have {LEAST_RSA_BITS} to {MOST_RSA_BITS} bits, not {size}")
     if kty == "RSA" and curve is None:
         return KeyChoice(kind=KeyKind.RSA, rsa_bits=LEAST_RSA_BITS if size is None else size)
     if kty == "OKP" and curve in {None, "Ed25519"}:

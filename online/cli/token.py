@@ -16,6 +16,7 @@ from online.provisioners.protocol import Operation
 from online.renewal.install import check_output
 from online.signer import Minter
 from online.tokens import audience, check_confirmation, csr_confirmation, mint_renew_token, offline_audience
+from online.tokens.minting import token_life
 from shared import durable, terminal
 from shared.durations import parse_moment
 from shared.errors import RequestRejected
@@ -127,6 +128,7 @@ def token(
             raise click.UsageError(message)
     now = datetime.now(UTC)
     start, end = parse_moment(not_before, now=now), parse_moment(not_after, now=now)
+    token_life(now=now, not_before=start, not_after=end)
     serial = parse_serial(subject) if revoke else 0
     bound = _confirmation(cnf, cnf_file)
     if output_file is not None:

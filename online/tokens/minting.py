@@ -180,6 +180,32 @@ def mint_renew_token(
     return jws.sign(claims, key, header={"kid": thumbprint(key.public_key()), RENEW_HEADER: x5c.write_chain(chain)})
 
 
+def token_life(*, now: datetime, not_before: datetime | None, not_after: datetime | None) -> tuple[datetime, datetime]:
+    """Return begin and end of a token, judged before any key is opened or CA asked.
+
+    Args:
+        now: aware UTC.
+        not_before: when it begins; now when not given.
+        not_after: when it ends; after the usual life when not given.
+
+    Raises:
+        RequestRejected: ``token.lifetime``.
+    """
+    begins = whole_seconds(now if not_before is None else not_before)
+    ends = begins + DEFAULT_LIFE if not_after is None else whole_seconds(not_after)
+    if not SHORTEST_LIFE <= ends - begins <= LONGEST_LIFE:
+        raise RequestRejected(
+            "token.lifetime",
+            f"a token lives from {format_duration(SHORTEST_LIFE)} to {format_duration(LONGEST_LIFE)},"
+            f" not {format_duration(ends - begins)}",
+        )
+    if begins - now > LONGEST_DELAY or ends <= now:
+        raise RequestRejected(
+            "token.lifetime", f"a token must not have ended, and starts at most {format_duration(LONGEST_DELAY)} ahead"
+        )
+    return begins, ends
+
+
 def _mint(
     signer: PrivateJwk,
     said: JsonObject,
@@ -194,18 +220,7 @@ def _mint(
     if chain:
         _check_pair(chain, signer.key)
         header[x5c.MEMBER] = x5c.write_chain(chain)
-    begins = whole_seconds(now if not_before is None else not_before)
-    ends = begins + DEFAULT_LIFE if not_after is None else whole_seconds(not_after)
-    if not SHORTEST_LIFE <= ends - begins <= LONGEST_LIFE:
-        raise RequestRejected(
-            "token.lifetime",
-            f"a token lives from {format_duration(SHORTEST_LIFE)} to {format_duration(LONGEST_LIFE)},"
-            f" not {format_duration(ends - begins)}",
-        )
-    if begins - now > LONGEST_DELAY or ends <= now:
-        raise RequestRejected(
-            "token.lifetime", f"a token must not have ended, and starts at most {format_duration(LONGEST_DELAY)} ahead"
-        )
+    begins, ends = token_life(now=now, not_before=not_before, not_after=not_after)
     claims: JsonObject = {
         **said,
         "exp": int(ends.timestamp()),

@@ -276,3 +276,11 @@ def test_no_secret_is_said(desk: Desk) -> None:
     secret = json.loads(Path(key).read_text())["d"]
     assert secret not in said.output
     assert said.stdout.count("\n") == 1
+
+
+def test_times_are_judged_before_anybody_is_asked(tmp_path: Path) -> None:
+    """Without this, a wrong time would be told only after a CA was reached and a password typed."""
+    arguments = ["token", "foo.local", "--not-after", "99h", "--ca-url", "https://192.0.2.1", "--home", str(tmp_path)]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert "a token lives from" in result.output

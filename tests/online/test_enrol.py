@@ -59,7 +59,7 @@ def test_contradictions_are_refused(arguments: tuple[str, str | None, int | None
 def test_a_weak_rsa_key_is_not_made() -> None:
     """--size 1024 must fail here, not at the CA after the token is spent."""
     with pytest.raises(RequestRejected, match="2048"):
-        choose_key("RSA", None, 1024).generate()
+        choose_key("RSA", None, 1024)
 
 
 def test_a_token_leads_to_its_ca() -> None:
