@@ -183,7 +183,9 @@ def exchange(
         raise PeerFailed(
             "ca.broken-answer",
             f"{url} broke the connection off, or does not speak HTTP",
-            hint="perhaps it refuses the client's certificate: see the CA's log" if shows_certificate else None,
+            hint="perhaps it refuses the client's certificate: is it expired, or of another CA? No log may tell"
+            if shows_certificate
+            else None,
         ) from None
     except ssl.SSLError as error:
         raise _tls_failure(url, error) from None
