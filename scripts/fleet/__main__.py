@@ -22,8 +22,6 @@ SCENARIOS = (
     Scenario(name="issued in the same minute, 8 h away", outage=8, together=True),
 )
 LABELS = ("coldroot", "step: again every minute")
-# What one node renews in a second on two cores, client included (docs/renewal.md).
-_CAPACITY = 700.0
 
 
 def main() -> None:
@@ -96,7 +94,7 @@ def _draw(results: list[Result], directory: Path) -> None:
             [seen / MINUTE for seen in found[name, policy].minutes[first : first + int(hours * 60)]]
             for policy in RETRIES
         ]
-        return Panel(title=title, lines=lines, first_hour=(start - zero) / HOUR, capacity=_CAPACITY)
+        return Panel(title=title, lines=lines, first_hour=(start - zero) / HOUR)
 
     outages = []
     for name in ("1 h away", "8 h away", "24 h away"):
@@ -105,7 +103,7 @@ def _draw(results: list[Result], directory: Path) -> None:
     count = f"{results[0].count:,} certificates of 24 h"
     heading = f"Requests a second after the CA's return, {count}"
     (directory / "renewal-outages.svg").write_text(
-        draw(outages, LABELS, heading=heading, hours="hours since its return; dashed: what one node renews a second")
+        draw(outages, LABELS, heading=heading, hours="hours since its return")
     )
     together = [
         panel("issued in the same minute", "without an outage", 0.0, 72, 0.0),

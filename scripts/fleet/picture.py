@@ -8,6 +8,7 @@ from math import log10
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 300, 220, 54, 46, 30
 _COLOURS = ("#0b6e4f", "#b23a48")
+_MOST_POINTS = 480
 _LEAST, _MOST = -1.0, 4.0  # powers of ten
 
 
@@ -20,8 +21,6 @@ class Panel:
     """Requests a second by minute."""
     first_hour: float
     """The hour at which the lines begin."""
-    capacity: float | None = None
-    """A level to mark."""
 
 
 def draw(panels: Sequence[Panel], labels: Sequence[str], *, heading: str, hours: str) -> str:
@@ -70,12 +69,12 @@ def _panel(panel: Panel, left: float, *, labelled: bool) -> list[str]:
         x = left + hour * 60 / minutes * _WIDTH
         shown = hour + round(panel.first_hour)
         parts.append(f'<text x="{x:.1f}" y="{_TOP + _HEIGHT + 14}" text-anchor="middle">{shown}</text>')
-    if panel.capacity is not None:
-        y = _y(panel.capacity)
-        parts.append(f'<path d="M{left} {y:.1f}h{_WIDTH}" stroke="#666" stroke-dasharray="4 3"/>')
     for line, colour in reversed(list(zip(panel.lines, _COLOURS, strict=True))):
+        # The busiest minute of each few stands for them: no peak is drawn away.
+        few = max(1, minutes // _MOST_POINTS)
         points = " ".join(
-            f"{left + number / minutes * _WIDTH:.1f},{_y(value):.1f}" for number, value in enumerate(line)
+            f"{left + number / minutes * _WIDTH:.1f},{_y(max(line[number : number + few])):.1f}"
+            for number in range(0, len(line), few)
         )
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1"/>')
     return parts

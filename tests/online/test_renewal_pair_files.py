@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 
@@ -159,3 +161,12 @@ def test_a_pair_s_schedule() -> None:
         due(period=timedelta(hours=24))
     with pytest.raises(RequestRejected):
         due(expires_in="25h")
+
+
+def test_the_file_in_the_documentation_is_one() -> None:
+    """It is what people copy; a key that was renamed there or here would be refused."""
+    text = (Path(__file__).parents[2] / "docs" / "renewal.md").read_text()
+    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    pair = parse_pair(block, name="foo", base=Path("/e"))
+    assert pair.hooks.commands[0] == ("systemctl", "reload", "nginx")
+    assert set(tomllib.loads(FULL)) | {"renew_period"} >= set(tomllib.loads(block))
