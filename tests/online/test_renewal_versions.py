@@ -142,6 +142,10 @@ def test_a_reader_never_sees_a_mismatch(link: Path) -> None:
                 for name in ("foo.crt", "foo.key"):
                     with open(os.open(name, os.O_RDONLY, dir_fd=descriptor), "rb") as file:  # noqa: PTH123
                         parts.append(file.read())
+            except FileNotFoundError:
+                # Here renewals follow each other in milliseconds: a version may be three behind and tidied away.
+                assert os.fstat(descriptor).st_ino != link.stat().st_ino
+                continue
             finally:
                 os.close(descriptor)
             looks += 1

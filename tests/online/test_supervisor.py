@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from fakes.hierarchy import PROVISIONER, make_csr, make_pki
 from fakes.node import KEY_PASSWORD, Node, NodeHome, make_home, running, start
 from fakes.softhsm import SoftHsm, needs_softhsm, softhsm_fixture  # noqa: F401 (a fixture)
@@ -31,8 +33,7 @@ from online.tokens import audience, mint_sign_token
 from shared import names
 from shared.errors import RequestRejected
 from shared.issue import IssuanceRequest, Issuer, issue, prepare
-from shared.keys import KeyKind, generate
-from shared.keystore import create_key
+from shared.keys import KeyKind, check_public_key, generate
 from shared.pem import load_certificates
 from shared.profile import intermediate_profile
 from shared.serials import random_serial
@@ -372,11 +373,36 @@ def test_no_password_is_in_the_arguments_or_the_log(home: NodeHome) -> None:
         assert KEY_PASSWORD.decode() not in "\n".join(node.lines)
 
 
+_MAKE_HSM_KEY = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = [".", "tests"]
+from fakes.softhsm import SoftHsm
+from shared.keys import KeyKind, spki
+from shared.keystore import create_key
+password = os.environ["TEST_PASSWORD"].encode()
+hsm = SoftHsm(Path(sys.argv[1]), Path(sys.argv[2]))
+token = hsm.token("issuing", user_pin=password)
+uri = f"pkcs11:token=issuing;serial={token.serial};object=intermediate?module-path={hsm.path}"
+print(uri, spki(create_key(uri, KeyKind.EC_P256, lambda _: password)).hex())
+"""
+
+
 def make_hsm_home(path: Path, softhsm: SoftHsm) -> NodeHome:
-    """Make a home whose issuing key was made in, and stays in, an HSM."""
-    token = softhsm.token("issuing", user_pin=KEY_PASSWORD)
-    uri = f"pkcs11:token=issuing;serial={token.serial};object=intermediate?module-path={softhsm.path}"
-    public_key = create_key(uri, KeyKind.EC_P256, lambda _: KEY_PASSWORD)
+    """Make a home whose issuing key was made in, and stays in, an HSM.
+
+    A process of its own makes it: what other tests left of the module in this one can have no part in it.
+    """
+    made = subprocess.run(
+        [sys.executable, "-c", _MAKE_HSM_KEY, str(softhsm.directory), str(softhsm.path)],
+        env={**os.environ, "TEST_PASSWORD": KEY_PASSWORD.decode()},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    uri, _, spki = made.stdout.strip().partition(" ")
+    public_key = check_public_key(load_der_public_key(bytes.fromhex(spki)))
     pki = make_pki(now=datetime.now(UTC))
     request = IssuanceRequest(
         subject=names.subject(common="HSM Intermediate CA", organization="Test"),
