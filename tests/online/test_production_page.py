@@ -37,7 +37,7 @@ _SHORT = re.compile(
     r"""X\.509v3 TLS Certificate \(ECDSA P-256\) \[Serial: \d{4}\.\.\.\d{4}\]
   Subject:     (?P<subject>\S+)
   Issuer:      Speedy Intermediate CA
-  Provisioner: admin \[ID: \w{4}\.\.\.\w{4}\]
+  Provisioner: admin \[ID: [\w-]{4}\.\.\.[\w-]{4}\]
   Valid from:  (?P<start>\S+)
           to:  (?P<end>\S+)
 """
