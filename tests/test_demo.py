@@ -26,6 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID
+from fakes.ports import free_port
 from shamir_mnemonic.wordlist import WORDLIST
 
 from shared.crossing import bundle, transfer
@@ -42,13 +43,6 @@ def _environment(temporary: Path, **more: str) -> dict[str, str]:
     if (BIN / "online").exists():
         keep["COLDROOT_VENV"] = sys.prefix
     return {**keep, "TMPDIR": str(temporary), "NO_COLOR": "1", **more}
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _is_free(port: int) -> bool:
@@ -96,7 +90,7 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """Run the demo once."""
     base = tmp_path_factory.mktemp("story")
-    directory, temporary, port = base / "demo", base / "tmp", _free_port()
+    directory, temporary, port = base / "demo", base / "tmp", free_port()
     temporary.mkdir()
     done = subprocess.run(
         [DEMO, "--dir", directory, "--port", str(port)],
@@ -348,7 +342,7 @@ def test_wrong_usage_is_said_at_once(arguments: list[str], tmp_path: Path) -> No
 
 def test_serve_keeps_the_node_up_and_a_taken_port_is_said_at_once(tmp_path: Path) -> None:
     """--serve is what people try the node with; and a port in use is the commonest reason to fail at all."""
-    port = _free_port()
+    port = free_port()
     serving, failing = tmp_path / "serving", tmp_path / "failing"
     with _running(serving, tmp_path / "tmp", "--port", str(port), "--serve") as process:
         said = _read_until(process, "step ca certificate")
@@ -428,7 +422,7 @@ def test_a_signal_ends_the_demo_at_any_moment() -> None:
 
 def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
     """Whoever stops the demo in the middle must not have to look for processes and temporary secrets."""
-    port = _free_port()
+    port = free_port()
     with _running(tmp_path / "demo", tmp_path / "tmp", "--port", str(port)) as process:
         _read_until(process, "(process ")
         process.terminate()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fakes.client_story import ClientStory, Shell
+from fakes.ports import free_port
 
 from online.client import fetch_root
 from online.https import CaUrl
@@ -58,8 +58,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     password_file = client_directory / "password"
     password_file.write_text("correct horse battery staple\n")
     password_file.chmod(0o600)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = free_port()
     fingerprint = _init(directory / "home", port, password_file)
     assert _STEP_CA is not None
     config = str(directory / "home" / "config" / "ca.json")

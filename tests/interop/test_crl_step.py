@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -14,18 +13,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from fakes.node import PROVISIONER_PASSWORD, make_home, running
+from fakes.ports import free_port
 
 from online.cli import cli
 from shared.pem import load_certificates
 
 _STEP, _STEP_CA = shutil.which("step"), shutil.which("step-ca")
 pytestmark = pytest.mark.skipif(_STEP is None or _STEP_CA is None, reason="step and step-ca are not on PATH")
-
-
-def _port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _until(done: Callable[[], bool]) -> None:
@@ -68,7 +62,7 @@ class Step:
 def test_step_verifies_our_leaves_with_our_list(tmp_path: Path) -> None:
     """step finds the list by the leaf's own words, believes it, and refuses what is on it."""
     home = make_home(tmp_path / "home")
-    port = _port()
+    port = free_port()
     home.change_config(crl={"enabled": True, "generateOnRevoke": True}, insecureAddress=f"127.0.0.1:{port}")
     with running(home) as node:
         step = Step(tmp_path / "client")
@@ -94,7 +88,7 @@ def test_our_command_reads_a_step_cas_list(tmp_path: Path) -> None:
     """The client commands must work against a step-ca, whose list has another number and another reason's form."""
     step = Step(tmp_path / "client")
     (step.directory / "password").write_text("correct horse battery staple\n")
-    port = _port()
+    port = free_port()
     step.run(
         "ca", "init", "--name", "Judge", "--provisioner", "admin", "--dns", "localhost",
         "--address", f"127.0.0.1:{port}", "--deployment-type", "standalone",

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from fakes.ports import free_port
 
 from shared.pem import load_certificates
 
@@ -105,9 +105,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A step-ca that issued ``old.crt`` and was stopped."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     place = Place(directory=tmp_path_factory.mktemp("place"), port=port)
     (place.directory / "password").write_text("pass1234\n")
     (place.directory / "password").chmod(0o600)

@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fakes.hierarchy import PROVISIONER, make_csr
 from fakes.node import Node, NodeHome, make_home, running, start
+from fakes.ports import free_port
 
 from online.provisioners.protocol import Operation
 from online.tokens import audience, mint_sign_token
@@ -75,12 +76,6 @@ class Front:
             return response.status, response.read()
         finally:
             connection.close()
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def listens(port: int) -> bool:

@@ -22,6 +22,7 @@ from cryptography import x509
 from fakes.hierarchy import make_pki
 from fakes.node import PROVISIONER_PASSWORD, make_home
 from fakes.node import running as running_node
+from fakes.ports import free_port
 
 from shared import keys
 from shared.keystore import private_key_pem
@@ -144,8 +145,7 @@ def _theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("step-ca")
     password = directory / "password"
     password.write_bytes(PROVISIONER_PASSWORD)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {"STEPPATH": str(directory / "home"), "HOME": str(directory), "PATH": os.environ["PATH"]}
     assert _STEP is not None
     assert _STEP_CA is not None

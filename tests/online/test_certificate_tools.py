@@ -18,6 +18,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fakes.place import DAY, Place, serving_place
+from fakes.ports import free_port
 from fakes.step_ca import FakeCa
 
 from online import peer_chain
@@ -358,7 +359,7 @@ def test_servers_that_are_silent_or_absent(monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(PeerFailed, match="in time"):
             fetch_chain(address)
     with pytest.raises(PeerFailed, match="cannot be reached"):
-        fetch_chain(address)
+        fetch_chain(TlsAddress(host="127.0.0.1", port=free_port()))
 
 
 # step's spelling

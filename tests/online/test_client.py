@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from fakes.ports import free_port
 from fakes.step_ca import FakeCa, serving
 
 from online.client import Client, fetch_root
@@ -202,10 +203,11 @@ def test_fetched_root_must_have_the_fingerprint(ca: FakeCa) -> None:
         fetch_root(parse_ca_url(ca.url), other.fingerprint)
 
 
-def test_nobody_there(free_port: int) -> None:
+def test_nobody_there() -> None:
     """A CA that is down is one line with the address."""
-    with pytest.raises(PeerFailed, match=f"127.0.0.1:{free_port} cannot be reached"):
-        fetch_root(CaUrl(host="127.0.0.1", port=free_port), "00" * 32)
+    port = free_port()
+    with pytest.raises(PeerFailed, match=f"127.0.0.1:{port} cannot be reached"):
+        fetch_root(CaUrl(host="127.0.0.1", port=port), "00" * 32)
 
 
 def test_a_server_without_tls(tmp_path: Path) -> None:
@@ -255,10 +257,3 @@ def test_identity_hides_its_key(ca: FakeCa) -> None:
     """A repr in a log line must not reach for the key."""
     key = keys.generate(KeyKind.EC_P256)
     assert "key" not in repr(Identity(chain=ca.leaf(key.public_key(), "x.local"), key=key)).split("certificate")[-1]
-
-
-@pytest.fixture(name="free_port")
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port

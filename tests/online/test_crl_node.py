@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fakes.hierarchy import PROVISIONER, make_csr, make_pki
 from fakes.node import KEY_PASSWORD, Node, NodeHome, make_home, running
+from fakes.ports import free_port
 from fakes.rows import revocation_of
 from fakes.softhsm import SoftHsm, needs_softhsm, softhsm_fixture  # noqa: F401 (a fixture)
 
@@ -38,13 +38,6 @@ from shared.keystore import create_key
 from shared.pem import certificate_pem, load_crl
 from shared.profile import intermediate_profile
 from shared.serials import random_serial
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago: the leaves must name it before the node listens."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fakes.node import Node, make_home, running
+from fakes.ports import free_port
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -146,12 +146,6 @@ async def test_nothing_else_is_served_there(target: str, method: str, status: in
     """Without this, the CA's own interface might be found in plain HTTP."""
     async with published(lambda: Census(live=0, expiring={}, overdue=0)) as port:
         assert (await asyncio.to_thread(read, port, target, method=method))[0] == status
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def until(node: Node, port: int, condition: Callable[[Samples], bool]) -> Samples:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from cryptography import x509
 from fakes.ceremony_reply import certify_request, reply_bundle
 from fakes.certificates import make_root
 from fakes.console import Console
+from fakes.ports import free_port
 
 from online.home import Home
 from shared.keys import fingerprint
@@ -98,9 +98,7 @@ class Page:
 @pytest.fixture(name="page", scope="module")
 def _page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A machine on which nothing was done yet; the tests of this module are one story, told in order."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    page = Page(console=Console.at(tmp_path_factory.mktemp("page")), port=port)
+    page = Page(console=Console.at(tmp_path_factory.mktemp("page")), port=free_port())
     yield page
     if page.node is not None and page.node.poll() is None:
         page.node.kill()
