@@ -10,6 +10,7 @@ and handled here so that no other room has to know:
   not the child's. Open keys *after* fork; a key from before it refuses to sign;
 * a second login to a token that this process is logged in to succeeds with *any* PIN or fails with none
   checked. It is refused, for whoever logs in wants to know whether the PIN is right;
+* a login may rewrite what another process is just reading. So processes open tokens in turn: ``Module.turn``;
 * the binding releases the interpreter's lock during a call but does not tell the module to lock: two threads in
   two sessions crash the process. So there is one lock for all calls: ``LOCK``. Scale by processes.
 """
@@ -30,6 +31,7 @@ from pkcs11.constants import TokenFlag
 
 from shared.errors import NotFound, PeerFailed, RequestRejected
 from shared.keystore.failures import translated
+from shared.keystore.turns import turn
 
 LOCK = threading.RLock()
 """Held during every call into any module."""
@@ -77,11 +79,27 @@ class Module:
         self._pid = os.getpid()
         self._configuration = os.environ.get(_ENVIRONMENT)
         self._open = 0
+        self._turns = 0
 
     @property
     def sessions(self) -> int:
         """How many sessions of ours are open in this process."""
         return self._open if self._pid == os.getpid() else 0
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep other processes from opening this module's tokens during the block; see ``shared.keystore.turns``.
+
+        What is found, logged in to and looked for in one block is found as it is. Blocks may be nested.
+        """
+        with LOCK:
+            outermost = self._turns == 0
+            with turn(self.path) if outermost else contextlib.nullcontext():
+                self._turns += 1
+                try:
+                    yield
+                finally:
+                    self._turns -= 1
 
     def refresh(self) -> None:
         """Initialise the module again unless a session is open, so that the slots are seen as they are.
@@ -116,7 +134,7 @@ class Module:
         Raises:
             PeerFailed: ``hsm.*``.
         """
-        with LOCK:
+        with self.turn():
             self.refresh()
             found = []
             with translated("listing the HSM's tokens"):
@@ -184,7 +202,7 @@ class Module:
         """
         text = None if pin is None else pin_text(pin)
         user, officer = (None, text) if security_officer else (text, None)
-        with LOCK:
+        with self.turn():
             with translated(f"logging in to the token {token.info.label!r}"):
                 session = token.handle.open(rw=writable, user_pin=user, so_pin=officer)
             self._open += 1

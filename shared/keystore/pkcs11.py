@@ -99,8 +99,9 @@ class Token:
             Unauthenticated: ``hsm.wrong-pin``, ``hsm.pin-locked`` or ``hsm.pin-expired``.
             PeerFailed: ``hsm.*``.
         """
-        found = module.select(label=label, serial=serial, manufacturer=manufacturer, model=model)
-        token = cls(module, found, module.login(found, pin, writable=writable), writable=writable)
+        with module.turn():
+            found = module.select(label=label, serial=serial, manufacturer=manufacturer, model=model)
+            token = cls(module, found, module.login(found, pin, writable=writable), writable=writable)
         token._pin = pin if reconnect else None
         return token
 
@@ -193,7 +194,7 @@ class Token:
             RequestRejected: ``hsm.key-ambiguous``, ``hsm.key-unusable``, ``key.weak`` or ``key.unsupported``.
             PeerFailed: ``hsm.*``.
         """
-        with LOCK:
+        with self._module.turn():
             private = self._private_object(label, key_id)
             found_id, found_label = read(private, Attribute.ID), read(private, Attribute.LABEL)
             if not isinstance(found_id, bytes) or not found_id:
@@ -355,8 +356,9 @@ class Token:
             self._session = None
         failure: ColdrootError
         try:
-            self._found = self._module.select(serial=self.info.serial, label=self.info.label)
-            self._session = self._module.login(self._found, pin, writable=self._writable)
+            with self._module.turn():
+                self._found = self._module.select(serial=self.info.serial, label=self.info.label)
+                self._session = self._module.login(self._found, pin, writable=self._writable)
         except Unauthenticated:
             # The PIN was right when we opened. One more try with it could lock the token for everybody.
             self._pin = None
