@@ -35,6 +35,10 @@ class _Pairs(list[tuple[str, object]]):
     """An object as the parser met it, before anybody could drop the first of two equal keys."""
 
 
+class _TwiceError(Exception):
+    """Some object has one key twice."""
+
+
 def parse_json(data: bytes, *, what: str, room: str = "json") -> Json:
     """Parse a JSON text strictly (RFC 8259, with unique names as §4 recommends).
 
@@ -49,9 +53,28 @@ def parse_json(data: bytes, *, what: str, room: str = "json") -> Json:
     try:
         # json.loads() given bytes would guess UTF-16 and UTF-32, and given "\ufeff…" would say so much later.
         text = data.decode("utf-8")
-        raw = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError:
         raise RequestRejected(f"{room}.malformed", f"the {what} is not UTF-8 text") from None
+    if _is_plain(text):
+        try:
+            plain: Json = _PLAIN.decode(text)
+        except (ValueError, RecursionError, _TwiceError):
+            # What is wrong with it, and where, is found out below.
+            pass
+        else:
+            return plain
+    return _parse_thoroughly(text, what=what, room=room)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a text, if it is JSON, cannot be nested too deep, nor have text that is not Unicode."""
+    # Half a surrogate pair can only come from an escape: as UTF-8 it would not have been decoded.
+    return "\\u" not in text and text.count("{") + text.count("[") <= DEEPEST
+
+
+def _parse_thoroughly(text: str, *, what: str, room: str) -> Json:
+    try:
+        raw = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise RequestRejected(
             f"{room}.malformed",
@@ -275,3 +298,14 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(text)
     return number
+
+
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError
+    return found
+
+
+# Made once: json.loads() would make one a call.
+_PLAIN = json.JSONDecoder(object_pairs_hook=_without_twins, parse_constant=_refuse_constant, parse_float=_finite)

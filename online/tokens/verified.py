@@ -252,7 +252,9 @@ def _names(claims: Mapping[str, Json], subject: str) -> tuple[str, ...]:
 
 
 def _certificate_times(claims: Mapping[str, Json], now: datetime) -> tuple[datetime | None, datetime | None]:
-    value = claims.get(CERTIFICATE_CLAIM, {})
+    if CERTIFICATE_CLAIM not in claims:
+        return None, None
+    value = claims[CERTIFICATE_CLAIM]
     texts = value if isinstance(value, dict) and set(value) <= {"notBefore", "notAfter"} else {"": None}
     if all(isinstance(each, str) for each in texts.values()):
         with suppress(RequestRejected):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from fakes import vectors
@@ -70,6 +71,31 @@ def test_other_rsa_algorithms_by_agreement_only(algorithm: str) -> None:
     with pytest.raises(Unauthenticated) as caught:
         jws.verify(token, key.public_key())
     assert caught.value.code == "token.algorithm"
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithm"),
+    [
+        (KeyKind.EC_P256, "ES256"),
+        (KeyKind.EC_P384, "ES384"),
+        (KeyKind.EC_P521, "ES512"),
+        (KeyKind.ED25519, "EdDSA"),
+        (KeyKind.RSA, "RS256"),
+        (KeyKind.RSA, "PS384"),
+    ],
+)
+def test_what_passes_here_passes_the_library_as_a_whole(kind: KeyKind, algorithm: str) -> None:
+    """Only the library's schemes are used: a token that its own reading refuses would be one for us alone."""
+    key = keys.generate(kind)
+    token = jws.sign({"sub": "ü"}, key, header={"kid": "k"}, algorithm=algorithm)
+    here = jws.verify(jws.split_unverified(token), key.public_key(), algorithm=algorithm)
+    there = jwt.PyJWS(algorithms=[algorithm]).decode_complete(token, key.public_key(), algorithms=[algorithm])
+    assert json.loads(there["payload"]) == here
+    flipped = token[:-8] + ("A" if token[-8] != "A" else "B") + token[-7:]
+    with pytest.raises(Unauthenticated):
+        jws.verify(jws.split_unverified(flipped), key.public_key(), algorithm=algorithm)
+    with pytest.raises(jwt.InvalidSignatureError):
+        jwt.PyJWS(algorithms=[algorithm]).decode_complete(flipped, key.public_key(), algorithms=[algorithm])
 
 
 def test_the_signing_digest_ignores_the_signature() -> None:

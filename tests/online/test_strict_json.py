@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from online.strict_json import Fields, Json, is_empty, parse_json, parse_object
+from online.strict_json import Fields, Json, _parse_thoroughly, is_empty, parse_json, parse_object
 from shared.errors import ColdrootError, RequestRejected, Unsupported
 
 VALUES = st.recursive(
@@ -23,6 +24,29 @@ VALUES = st.recursive(
 def test_every_ordinary_document_is_read(value: object) -> None:
     """Strictness must not refuse what honest writers write."""
     assert parse_json(json.dumps(value).encode(), what="document") == value
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        ["{", "}", "[", "]", ":", ",", '"a"', '"b"', '"\\u0061"', '"\\ud800"', "1", "1e400", "NaN", "null", " "]
+    ),
+    max_size=12,
+)
+
+
+@given(PIECES.map("".join) | PIECES.map(lambda pieces: "{" + ",".join(f'"a":{each}' for each in pieces) + "}"))
+@settings(max_examples=300)
+def test_the_quick_reading_is_the_thorough_one(text: str) -> None:
+    """What the quick reading lets pass and the thorough one would refuse is a document with two meanings."""
+    thorough = _outcome(lambda: _parse_thoroughly(text, what="document", room="json"))
+    assert _outcome(lambda: parse_json(text.encode(), what="document")) == thorough
+
+
+def _outcome(read: Callable[[], Json]) -> str:
+    try:
+        return repr(read())
+    except RequestRejected as error:
+        return f"{error.code}: {error.message}"
 
 
 @given(st.binary(max_size=60))
