@@ -40,7 +40,7 @@ from shared.clock import Clock
 from shared.errors import Fatal, Unauthenticated
 from shared.issue import prepare
 from shared.keys import PublicKey, csr_key, public_key_digest
-from shared.names import format_name, parse_sans, sans_of
+from shared.names import format_name, parse_sans
 from shared.pem import certificate_der
 from shared.serials import random_serial
 
@@ -137,6 +137,12 @@ class Authority:
         """The parts that must be well for issuing."""
         self._audiences = Audiences.of(settings.dns_names)
         self._own_sans = parse_sans(settings.dns_names)
+        self._house = leaf.HouseRules(
+            backdate=settings.backdate,
+            policy=settings.policy,
+            subject_defaults=settings.subject_defaults,
+            crl_url=settings.crl_url,
+        )
         self._store = store
         self._clock = clock
         self._rng = rng
@@ -186,7 +192,7 @@ class Authority:
             public_key,
             validity=validity,
             provisioner=provisioner,
-            house=self._house(),
+            house=self._house,
             serial=self._serial(),
             issuer=self._issuer,
         )
@@ -391,7 +397,7 @@ class Authority:
             old.certificate,
             public_key,
             provisioner=old.provisioner,
-            house=self._house(),
+            house=self._house,
             now=now,
             serial=self._serial(),
             issuer=self._issuer,
@@ -424,7 +430,7 @@ class Authority:
             serial=certificate.serial_number,
             der=certificate_der(certificate),
             subject=format_name(wanted.request.subject),
-            sans=sans_of(certificate.extensions).texts(),
+            sans=wanted.sans.texts(),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
             key_digest=public_key_digest(wanted.request.public_key),
@@ -445,15 +451,6 @@ class Authority:
             return random_serial(self._rng)
         except OSError:
             raise Fatal("authority.no-randomness", "the operating system gives no random numbers") from None
-
-    def _house(self) -> leaf.HouseRules:
-        settings = self._settings
-        return leaf.HouseRules(
-            backdate=settings.backdate,
-            policy=settings.policy,
-            subject_defaults=settings.subject_defaults,
-            crl_url=settings.crl_url,
-        )
 
     def _now(self) -> datetime:
         """Read the clock, and stop when the issuing certificate is not valid at that time."""

@@ -138,6 +138,8 @@ def _check_confirmation(csr: x509.CertificateSigningRequest, confirmation: str) 
 
 
 def _check_common_name(found: str, names: TokenNames) -> None:
+    if found == names.subject:
+        return
     allowed = {_canonical(names.subject), *names.sans.texts()}
     if found and _canonical(found) not in allowed and found not in names.aliases:
         wanted = " ".join(printable(each) for each in (names.subject, *names.sans.texts()))

@@ -11,11 +11,12 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from online.csr import TokenNames
 from online.policy import KeyFacts, Policy, Wanted, enforce
@@ -27,10 +28,10 @@ from shared.errors import PolicyDenied
 from shared.issue import IssuanceRequest, Issuer, clip_to_issuer, lifetime
 from shared.keys import PublicKey, kind_of
 from shared.names import SanSet, common_name, common_name_of, sans_of
-from shared.profile import Profile, leaf_profile
+from shared.profile import TLS_USAGES, Profile, leaf_profile
 
 _OWN_LIFETIME = timedelta(hours=24)
-_TLS_USAGES = frozenset({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH})
+_FOR_TLS = frozenset(TLS_USAGES)
 _LONGEST_COMMON_NAME = 64
 _STEP_ONLY = frozenset({STEP_PROVISIONER_OID})
 
@@ -41,6 +42,8 @@ class Leaf:
 
     profile: Profile
     request: IssuanceRequest
+    sans: SanSet
+    """The alternative names that it will have, canonical: the ones that the policies judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +95,16 @@ def signed_leaf(
     not_before, not_after = within_issuer(*validity, issuer)
     claims = provisioner.claims
     extensions = (*filled.extensions, *_distribution_point(house.crl_url, filled.extensions))
-    profile = leaf_profile(
-        longest=claims.max_tls + house.backdate,
-        allowed_extensions=_STEP_ONLY | {extension.oid for extension in extensions},
-    )
-    step_extension = () if claims.disable_smallstep_extensions else (_step_extension(provisioner),)
+    if not claims.disable_smallstep_extensions:
+        extensions += (_step_extension(provisioner.type.number, provisioner.name, provisioner.kid),)
     return Leaf(
-        profile=replace(profile, purposes=filled.purposes, extended_key_usage=filled.extended_key_usage),
+        profile=leaf_profile(
+            longest=claims.max_tls + house.backdate,
+            allowed_extensions=_STEP_ONLY | {extension.oid for extension in extensions},
+            purposes=filled.purposes,
+            extended_key_usage=filled.extended_key_usage,
+        ),
+        sans=filled.sans,
         request=IssuanceRequest(
             subject=filled.subject,
             public_key=public_key,
@@ -106,7 +112,7 @@ def signed_leaf(
             not_before=not_before,
             not_after=not_after,
             sans=filled.sans,
-            extra=(*extensions, *step_extension),
+            extra=extensions,
         ),
     )
 
@@ -141,7 +147,8 @@ def renewed_leaf(
             neither TLS nor in the provisioner's template, ``validity.outside-issuer``.
     """
     rules = provisioner.rules
-    wanted = Wanted(common_name=common_name_of(old.subject), sans=sans_of(old.extensions), key=KeyFacts.of(public_key))
+    sans = sans_of(old.extensions)
+    wanted = Wanted(common_name=common_name_of(old.subject), sans=sans, key=KeyFacts.of(public_key))
     enforce((house.policy, rules.policy), wanted)
     longest = provisioner.claims.max_tls + house.backdate
     start = whole_seconds(now) - house.backdate
@@ -152,17 +159,15 @@ def renewed_leaf(
     not_before, not_after = within_issuer(start, start + min(lifetime(old), longest), issuer)
     shape = rules.template.shape(kind_of(public_key))
     extra = _distribution_point(house.crl_url, shape.extensions)
-    profile = leaf_profile(
-        longest=longest,
-        # They were signed by this CA once; whether they may be critical the lint decides anew.
-        allowed_extensions=_STEP_ONLY | {extension.oid for extension in (*old.extensions, *extra)},
-    )
     return Leaf(
-        profile=replace(
-            profile,
+        profile=leaf_profile(
+            longest=longest,
+            # They were signed by this CA once; whether they may be critical the lint decides anew.
+            allowed_extensions=_STEP_ONLY | {extension.oid for extension in (*old.extensions, *extra)},
             purposes=shape.purposes,
-            extended_key_usage=_usages(old, _TLS_USAGES | rules.template.extended_key_usages()),
+            extended_key_usage=_usages(old, _FOR_TLS | rules.template.extended_key_usages()),
         ),
+        sans=sans,
         request=IssuanceRequest(
             subject=old.subject,
             public_key=public_key,
@@ -211,6 +216,7 @@ def own_leaf(
         profile=leaf_profile(
             longest=_OWN_LIFETIME + backdate, allowed_extensions=frozenset(extension.oid for extension in extra)
         ),
+        sans=sans,
         request=IssuanceRequest(
             subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name(fitting[0]))] if fitting else []),
             public_key=public_key,
@@ -242,15 +248,22 @@ def _distribution_point(
     url: str, others: tuple[x509.Extension[x509.ExtensionType], ...]
 ) -> tuple[x509.Extension[x509.ExtensionType], ...]:
     """Return the extension that names the list (RFC 5280 §4.2.1.13); none when it is named already, or nowhere."""
-    if not url or any(isinstance(each.value, x509.CRLDistributionPoints) for each in others):
+    if not url or any(each.oid == x509.CRLDistributionPoints.oid for each in others):
         return ()
+    return _named_list(url)
+
+
+@functools.lru_cache(maxsize=16)
+def _named_list(url: str) -> tuple[x509.Extension[x509.ExtensionType]]:
     point = x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
     value: x509.ExtensionType = x509.CRLDistributionPoints([point])
     return (x509.Extension(value.oid, False, value),)
 
 
-def _step_extension(provisioner: Provisioner) -> x509.Extension[x509.ExtensionType]:
-    return StepExtension(type=provisioner.type.number, name=provisioner.name, credential_id=provisioner.kid).encode()
+@functools.lru_cache(maxsize=1024)
+def _step_extension(number: int, name: str, credential_id: str) -> x509.Extension[x509.ExtensionType]:
+    """Encoded once a provisioner, not once a leaf."""
+    return StepExtension(type=number, name=name, credential_id=credential_id).encode()
 
 
 def _usages(old: x509.Certificate, accepted: frozenset[x509.ObjectIdentifier]) -> tuple[x509.ObjectIdentifier, ...]:

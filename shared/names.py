@@ -246,6 +246,9 @@ def _authority_host(rest: str) -> str:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    # Most names are host names: they end with no digit, as IPv4 addresses do, and have no colon, as all others do.
+    if ":" not in text and not text[-1:].isdigit():
+        return None
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

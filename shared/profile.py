@@ -39,6 +39,7 @@ class KeyPurpose(StrEnum):
 
 # TLS: leaves sign, and RSA leaves also receive keys (TLS 1.2 key transport).
 LEAF_PURPOSES = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.KEY_ENCIPHERMENT})
+TLS_USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 # What a kind of key can do at all: RFC 3279 §2.3.1, RFC 8813 §3, RFC 8410 §5.
 _RSA_CAN = frozenset(KeyPurpose) - {KeyPurpose.KEY_AGREEMENT}
 _EC_CAN = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.CONTENT_COMMITMENT, KeyPurpose.KEY_AGREEMENT})
@@ -135,18 +136,27 @@ def intermediate_profile(
     )
 
 
-def leaf_profile(*, longest: timedelta, allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()) -> Profile:
-    """Return the profile of a TLS leaf for servers and clients.
+def leaf_profile(
+    *,
+    longest: timedelta,
+    allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset(),
+    purposes: frozenset[KeyPurpose] = LEAF_PURPOSES,
+    extended_key_usage: tuple[x509.ObjectIdentifier, ...] = TLS_USAGES,
+) -> Profile:
+    """Return the profile of a leaf, by default of a TLS leaf for servers and clients.
 
     Args:
         longest: the longest validity, backdating included.
         allowed_extensions: further non-critical extensions that the issuer adds.
+        purposes: what its key is for, as far as its kind can do it.
+        extended_key_usage: what the leaf is for.
     """
     return Profile(
         name="leaf",
         role=Role.LEAF,
         longest=longest,
-        extended_key_usage=(ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
+        extended_key_usage=extended_key_usage,
         needs_san=True,
         allowed_extensions=allowed_extensions,
+        purposes=purposes,
     )

@@ -66,6 +66,10 @@ class Policy:
     """Whether wildcard names may be certified; ``None`` when it is not stated: then not where there are rules."""
     keys: KeyRule | None = None
 
+    def says_nothing(self) -> bool:
+        """Tell whether it lets everything pass, because it has neither rules nor a word on wildcard names."""
+        return not (self.allow or self.deny) and self.keys is None and self.wildcards is not False
+
     def allows_wildcards(self) -> bool:
         """Tell whether wildcard names may be certified, if the rules let them pass."""
         return self.wildcards if self.wildcards is not None else not (self.allow or self.deny)
@@ -141,7 +145,7 @@ def enforce(policies: Sequence[Policy], wanted: Wanted) -> None:
     Raises:
         PolicyDenied: ``policy.not-allowed`` in step-ca's words; the hint names the rule.
     """
-    for decision in decide(policies, wanted):
+    for decision in decide([each for each in policies if not each.says_nothing()], wanted):
         if not decision.allowed:
             raise PolicyDenied(
                 "policy.not-allowed", decision.refusal(), hint=f"decided by {decision.rule}: {decision.why}"

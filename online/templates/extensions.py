@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from online.strict_json import Fields, Json, is_empty, wrong_type
-from online.templates.shape import TLS_USAGES, Slot
+from online.templates.shape import Slot
 from shared.errors import RequestRejected, Unsupported
 from shared.names import canonical_uri, printable
-from shared.profile import LEAF_PURPOSES, KeyPurpose
+from shared.profile import LEAF_PURPOSES, TLS_USAGES, KeyPurpose
 
 FIELDS = frozenset(
     {

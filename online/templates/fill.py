@@ -53,6 +53,8 @@ def fill(template: LeafTemplate, *, subject: str, sans: SanSet, kind: KeyKind, d
 
 
 def _sans(shape: SansShape, subject: str, sans: SanSet) -> SanSet:
+    if shape.from_token and not shape.subject_as and not shape.fixed:
+        return sans
     parts = [sans] if shape.from_token else []
     parts.extend(typed_san(kind, subject) for kind in sorted(shape.subject_as))
     return join_sans(*parts, shape.fixed)

@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from online.templates.subject import SubjectShape
 from shared.keys import KeyKind
 from shared.names import SanSet
-from shared.profile import LEAF_PURPOSES, KeyPurpose
-
-TLS_USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+from shared.profile import LEAF_PURPOSES, TLS_USAGES, KeyPurpose
 
 
 class Slot(StrEnum):
