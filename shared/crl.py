@@ -30,7 +30,7 @@ from shared import der
 from shared.clock import whole_seconds
 from shared.errors import Fatal, RequestRejected
 from shared.issue import Issuer, Linted
-from shared.keys import KeyKind, PrivateKey, kind_of
+from shared.keys import CaKind, CaPrivateKey, kind_of
 from shared.lint.crl import CrlContext, lint_crl
 from shared.serials import LARGEST_SERIAL
 from shared.signing import algorithm_identifier, check_signature, sign, throw_away
@@ -184,7 +184,7 @@ def prepare_crl(request: CrlRequest, issuer: Issuer) -> PreparedCrl:
     return PreparedCrl(issuer=issuer, tbs=tbs, findings=lint_crl(draft, context))
 
 
-def issue_crl(prepared: PreparedCrl, key: PrivateKey) -> SignedCrl:
+def issue_crl(prepared: PreparedCrl, key: CaPrivateKey) -> SignedCrl:
     """Sign a prepared list with the issuer's real key, software or HSM.
 
     Args:
@@ -223,7 +223,7 @@ def verify_crl_signature(crl: x509.CertificateRevocationList, issuer: Issuer) ->
     check_signature(issuer.public_key, signature=crl.signature, data=crl.tbs_certlist_bytes, algorithm=algorithm)
 
 
-def _tbs(request: CrlRequest, issuer: Issuer, kind: KeyKind) -> bytes:
+def _tbs(request: CrlRequest, issuer: Issuer, kind: CaKind) -> bytes:
     """Write the TBSCertList of RFC 5280 §5.1; ``revokedCertificates`` is absent when nothing is revoked."""
     entries = [_entry(each) for each in sorted(request.entries, key=lambda each: each.serial)]
     extensions = [
@@ -245,7 +245,7 @@ def _tbs(request: CrlRequest, issuer: Issuer, kind: KeyKind) -> bytes:
     )
 
 
-def _assemble(tbs: bytes, kind: KeyKind, signature: bytes) -> bytes:
+def _assemble(tbs: bytes, kind: CaKind, signature: bytes) -> bytes:
     return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(kind), der.tlv(der.BIT_STRING, b"\x00", signature))
 
 

@@ -22,10 +22,10 @@ from cryptography import x509
 from shared.clock import whole_seconds
 from shared.errors import Fatal, PolicyDenied, RequestRejected
 from shared.keys import (
-    PrivateKey,
-    PublicKey,
-    certificate_key,
-    check_public_key,
+    CaPrivateKey,
+    CaPublicKey,
+    ca_key,
+    check_ca_key,
     kind_of,
     signature_hash,
     subject_key_identifier,
@@ -42,7 +42,7 @@ class Issuer:
     """Who signs: a name and a public key, with the certificate that binds them (none for a new root)."""
 
     name: x509.Name
-    public_key: PublicKey
+    public_key: CaPublicKey
     certificate: x509.Certificate | None
 
     @classmethod
@@ -52,10 +52,10 @@ class Issuer:
         Raises:
             RequestRejected: ``key.*`` when its key is of no accepted kind.
         """
-        return cls(name=certificate.subject, public_key=certificate_key(certificate), certificate=certificate)
+        return cls(name=certificate.subject, public_key=ca_key(certificate), certificate=certificate)
 
     @classmethod
-    def new_root(cls, name: x509.Name, public_key: PublicKey) -> Issuer:
+    def new_root(cls, name: x509.Name, public_key: CaPublicKey) -> Issuer:
         """Take the issuer of a self-signed root that does not exist yet."""
         return cls(name=name, public_key=public_key, certificate=None)
 
@@ -75,7 +75,7 @@ class IssuanceRequest:
     """What shall be certified. Dates are aware UTC and lose their fraction of a second."""
 
     subject: x509.Name
-    public_key: PublicKey
+    public_key: CaPublicKey
     serial: int
     not_before: datetime
     not_after: datetime
@@ -112,7 +112,7 @@ class Linted:
         """SHA-256 of ``tbs`` in lower-case hex."""
         return hashlib.sha256(self.tbs).hexdigest()
 
-    def spend(self, key: PrivateKey) -> None:
+    def spend(self, key: CaPrivateKey) -> None:
         """Take the one use (invariant 2), whatever happens afterwards.
 
         Raises:
@@ -142,7 +142,7 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
         RequestRejected: ``key.*`` for an unacceptable subject key.
         PolicyDenied: ``lint.<code>`` with the first error that lint found.
     """
-    check_public_key(request.public_key)
+    check_ca_key(request.public_key)
     kind = kind_of(issuer.public_key)
     try:
         draft = _builder(profile, request, issuer).sign(throw_away(kind), signature_hash(kind))
@@ -159,7 +159,7 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
     return Prepared(issuer=issuer, tbs=draft.tbs_certificate_bytes, findings=findings)
 
 
-def issue(prepared: Prepared, key: PrivateKey) -> x509.Certificate:
+def issue(prepared: Prepared, key: CaPrivateKey) -> x509.Certificate:
     """Sign a prepared certificate with the issuer's real key, software or HSM.
 
     Args:
@@ -182,7 +182,7 @@ def issue(prepared: Prepared, key: PrivateKey) -> x509.Certificate:
     return certificate
 
 
-def verify_signature(certificate: x509.Certificate, issuer_key: PublicKey) -> None:
+def verify_signature(certificate: x509.Certificate, issuer_key: CaPublicKey) -> None:
     """Verify a certificate's signature under a public key; nothing else is checked.
 
     Raises:

@@ -1,24 +1,29 @@
 """The key kinds that coldroot makes and accepts, and what is computed from a public key.
 
-Invariants: the kinds are an allow-list (NIST P-256, P-384, P-521; RSA of 2048 to 8192 bits; Ed25519); a
-``KeyKind`` in hand was checked. No private key is written or read here: see ``shared.keystore``.
+Invariants: the kinds are an allow-list (NIST P-256, P-384, P-521; RSA of 2048 to 8192 bits; Ed25519; and ML-DSA-65
+for the CAs of a ceremony); a kind in hand was checked. ``KeyKind``, ``PublicKey`` and ``PrivateKey`` are the classical
+ones: whoever takes ML-DSA too says so by ``CaKind``, ``CaPublicKey`` or ``CaPrivateKey``. No private key is written or
+read here: see ``shared.keystore``.
 """
 
 from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from typing import overload
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.errors import RequestRejected
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+CaPublicKey = PublicKey | mldsa.MLDSA65PublicKey
+CaPrivateKey = PrivateKey | mldsa.MLDSA65PrivateKey
 SignatureHash = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 
 # NIST SP 800-57 part 1: 112 bits of strength is the least still allowed; above 8192 a verifier pays too much.
@@ -37,6 +42,16 @@ class KeyKind(StrEnum):
     ED25519 = "ed25519"
 
 
+class PostQuantum(StrEnum):
+    """Kinds of key that only the CAs of a ceremony have: the node's TLS and its tokens know none of them."""
+
+    ML_DSA_65 = "ml-dsa-65"
+    """FIPS 204; in certificates as RFC 9881 has it."""
+
+
+CaKind = KeyKind | PostQuantum
+CA_KINDS: frozenset[CaKind] = frozenset((*KeyKind, *PostQuantum))
+
 _CURVES: dict[str, KeyKind] = {
     "secp256r1": KeyKind.EC_P256,
     "secp384r1": KeyKind.EC_P384,
@@ -47,7 +62,14 @@ _CURVE_OF: dict[KeyKind, type[ec.EllipticCurve]] = {
     KeyKind.EC_P384: ec.SECP384R1,
     KeyKind.EC_P521: ec.SECP521R1,
 }
-_HASH_OF: dict[KeyKind, type[SignatureHash]] = {
+_NAMES: dict[CaKind, str] = {
+    KeyKind.EC_P256: "EC P-256",
+    KeyKind.EC_P384: "EC P-384",
+    KeyKind.EC_P521: "EC P-521",
+    KeyKind.ED25519: "Ed25519",
+    PostQuantum.ML_DSA_65: "ML-DSA-65",
+}
+_HASH_OF: dict[CaKind, type[SignatureHash]] = {
     KeyKind.EC_P256: hashes.SHA256,
     KeyKind.EC_P384: hashes.SHA384,
     KeyKind.EC_P521: hashes.SHA512,
@@ -81,7 +103,22 @@ def check_public_key(key: object, *, what: str = "public key") -> PublicKey:
         if numbers.e < _LEAST_RSA_EXPONENT or numbers.e % 2 == 0 or numbers.n % 2 == 0:
             raise RequestRejected("key.weak", f"the {what} is RSA with unsound parameters")
         return key
+    if isinstance(key, mldsa.MLDSA65PublicKey):
+        raise RequestRejected(
+            "key.unsupported",
+            f"the {what} is of the kind {PostQuantum.ML_DSA_65}, which is for the CAs of a ceremony only",
+            hint="the node's TLS and its tokens know EC, RSA and Ed25519",
+        )
     raise RequestRejected("key.unsupported", f"the {what} is of a kind that is not accepted")
+
+
+def check_ca_key(key: object, *, what: str = "public key") -> CaPublicKey:
+    """Accept the public key of a CA: as ``check_public_key``, and ML-DSA-65 too.
+
+    Raises:
+        RequestRejected: ``key.unsupported`` or ``key.weak``.
+    """
+    return key if isinstance(key, mldsa.MLDSA65PublicKey) else check_public_key(key, what=what)
 
 
 def certificate_key(certificate: x509.Certificate) -> PublicKey:
@@ -96,14 +133,35 @@ def certificate_key(certificate: x509.Certificate) -> PublicKey:
         raise RequestRejected("key.unsupported", "the certificate's public key cannot be read") from None
 
 
+def ca_key(certificate: x509.Certificate) -> CaPublicKey:
+    """Return a CA certificate's public key, checked as ``check_ca_key`` does.
+
+    Raises:
+        RequestRejected: ``key.unsupported`` or ``key.weak``.
+    """
+    try:
+        return check_ca_key(certificate.public_key(), what="certificate's public key")
+    except (ValueError, UnsupportedAlgorithm):
+        raise RequestRejected("key.unsupported", "the certificate's public key cannot be read") from None
+
+
 def csr_key(csr: x509.CertificateSigningRequest) -> PublicKey:
     """Return a request's public key after checking it and the proof of possession (RFC 2986 §4.2).
 
     Raises:
         RequestRejected: ``csr.invalid-signature``, ``csr.weak-hash``, ``key.unsupported`` or ``key.weak``.
     """
+    return check_public_key(csr_ca_key(csr), what="request's public key")
+
+
+def csr_ca_key(csr: x509.CertificateSigningRequest) -> CaPublicKey:
+    """Return the public key of a CA's request, as ``csr_key`` does, and of ML-DSA-65 too.
+
+    Raises:
+        RequestRejected: as ``csr_key``.
+    """
     try:
-        key = check_public_key(csr.public_key(), what="request's public key")
+        key = check_ca_key(csr.public_key(), what="request's public key")
         algorithm = csr.signature_hash_algorithm
         valid = csr.is_signature_valid
     except (ValueError, UnsupportedAlgorithm, InvalidSignature):
@@ -115,13 +173,19 @@ def csr_key(csr: x509.CertificateSigningRequest) -> PublicKey:
     return key
 
 
-def kind_of(key: PublicKey | PrivateKey) -> KeyKind:
+@overload
+def kind_of(key: PublicKey | PrivateKey) -> KeyKind: ...
+@overload
+def kind_of(key: CaPublicKey | CaPrivateKey) -> CaKind: ...
+def kind_of(key: CaPublicKey | CaPrivateKey) -> CaKind:
     """Tell the kind of an accepted key (public or private, software or HSM)."""
     if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey):
         return _CURVES[key.curve.name]
     if isinstance(key, rsa.RSAPublicKey | rsa.RSAPrivateKey):
         return KeyKind.RSA
-    return KeyKind.ED25519
+    if isinstance(key, ed25519.Ed25519PublicKey | ed25519.Ed25519PrivateKey):
+        return KeyKind.ED25519
+    return PostQuantum.ML_DSA_65
 
 
 def generate(kind: KeyKind, *, rsa_bits: int = LEAST_RSA_BITS) -> PrivateKey:
@@ -143,17 +207,29 @@ def generate(kind: KeyKind, *, rsa_bits: int = LEAST_RSA_BITS) -> PrivateKey:
     return rsa.generate_private_key(_LEAST_RSA_EXPONENT, rsa_bits)
 
 
-def signature_hash(kind: KeyKind) -> SignatureHash | None:
-    """Return the hash that goes with a signing key's kind; ``None`` for Ed25519 (RFC 8410)."""
-    return None if kind is KeyKind.ED25519 else _HASH_OF[kind]()
+def generate_for_ca(kind: CaKind, *, rsa_bits: int = LEAST_RSA_BITS) -> CaPrivateKey:
+    """Make a software key as ``generate`` does, of ML-DSA-65 too.
+
+    Raises:
+        RequestRejected: ``key.weak``.
+    """
+    if isinstance(kind, PostQuantum):
+        return mldsa.MLDSA65PrivateKey.generate()
+    return generate(kind, rsa_bits=rsa_bits)
 
 
-def spki(key: PublicKey) -> bytes:
+def signature_hash(kind: CaKind) -> SignatureHash | None:
+    """Return the hash that goes with a signing key's kind; ``None`` for Ed25519 (RFC 8410) and ML-DSA (RFC 9881)."""
+    hash_of = _HASH_OF.get(kind)
+    return None if hash_of is None else hash_of()
+
+
+def spki(key: CaPublicKey) -> bytes:
     """Return the SubjectPublicKeyInfo in DER."""
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def subject_key_identifier(key: PublicKey) -> bytes:
+def subject_key_identifier(key: CaPublicKey) -> bytes:
     """Return the 20-byte key identifier, SHA-1 of the public key bit string (RFC 5280 §4.2.1.2 method 1)."""
     return x509.SubjectKeyIdentifier.from_public_key(key).digest
 
@@ -163,14 +239,14 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def public_key_digest(key: PublicKey) -> str:
+def public_key_digest(key: CaPublicKey) -> str:
     """Return the SHA-256 of the SubjectPublicKeyInfo in lower-case hex."""
     return hashlib.sha256(spki(key)).hexdigest()
 
 
-def describe(key: PublicKey) -> str:
-    """Name a key for people: ``EC P-256``, ``RSA 2048``, ``Ed25519``."""
+def describe(key: CaPublicKey) -> str:
+    """Name a key for people: ``EC P-256``, ``RSA 2048``, ``Ed25519``, ``ML-DSA-65``."""
     kind = kind_of(key)
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
-    return {KeyKind.EC_P256: "EC P-256", KeyKind.EC_P384: "EC P-384", KeyKind.EC_P521: "EC P-521"}.get(kind, "Ed25519")
+    return _NAMES[kind]

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from shared.errors import RequestRejected
-from shared.keys import KeyKind
+from shared.keys import CA_KINDS, CaKind, KeyKind, PostQuantum
 
 _DAY = timedelta(days=1)
 
@@ -40,11 +40,15 @@ class KeyPurpose(StrEnum):
 # TLS: leaves sign, and RSA leaves also receive keys (TLS 1.2 key transport).
 LEAF_PURPOSES = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.KEY_ENCIPHERMENT})
 TLS_USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-# What a kind of key can do at all: RFC 3279 §2.3.1, RFC 8813 §3, RFC 8410 §5.
+# What a kind of key can do at all: RFC 3279 §2.3.1, RFC 8813 §3, RFC 8410 §5, RFC 9881 §5.
 _RSA_CAN = frozenset(KeyPurpose) - {KeyPurpose.KEY_AGREEMENT}
 _EC_CAN = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.CONTENT_COMMITMENT, KeyPurpose.KEY_AGREEMENT})
-_ED25519_CAN = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.CONTENT_COMMITMENT})
-_CAN = {KeyKind.RSA: _RSA_CAN, KeyKind.ED25519: _ED25519_CAN}
+_SIGNERS_CAN = frozenset({KeyPurpose.DIGITAL_SIGNATURE, KeyPurpose.CONTENT_COMMITMENT})
+_CAN: dict[CaKind, frozenset[KeyPurpose]] = {
+    KeyKind.RSA: _RSA_CAN,
+    KeyKind.ED25519: _SIGNERS_CAN,
+    PostQuantum.ML_DSA_65: _SIGNERS_CAN,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class Profile:
     path_length: int | None = None
     """pathLenConstraint of a CA (RFC 5280 §4.2.1.9); ``None`` for a leaf."""
     extended_key_usage: tuple[x509.ObjectIdentifier, ...] = ()
-    key_kinds: frozenset[KeyKind] = frozenset(KeyKind)
+    key_kinds: frozenset[CaKind] = frozenset(KeyKind)
     """Kinds of subject key that are accepted."""
     needs_san: bool = False
     allowed_extensions: frozenset[x509.ObjectIdentifier] = frozenset()
@@ -88,7 +92,7 @@ class Profile:
         """Whether the subject may sign certificates."""
         return self.role is not Role.LEAF
 
-    def key_usage(self, kind: KeyKind) -> x509.KeyUsage:
+    def key_usage(self, kind: CaKind) -> x509.KeyUsage:
         """Return the key usage for a subject key of a kind (RFC 5280 §4.2.1.3).
 
         CAs sign certificates and CRLs; leaves do what the profile wants of those things that the kind of key can do.
@@ -119,6 +123,7 @@ def root_profile(
         role=Role.ROOT,
         longest=longest,
         path_length=path_length,
+        key_kinds=CA_KINDS,
         allowed_extensions=allowed_extensions,
     )
 
@@ -132,6 +137,7 @@ def intermediate_profile(
         role=Role.INTERMEDIATE,
         longest=longest,
         path_length=0,
+        key_kinds=CA_KINDS,
         allowed_extensions=allowed_extensions,
     )
 

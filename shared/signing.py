@@ -10,38 +10,48 @@ import functools
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 
 from shared import der
 from shared.errors import Fatal
-from shared.keys import KeyKind, PrivateKey, PublicKey, generate, kind_of, signature_hash
+from shared.keys import (
+    CaKind,
+    CaPrivateKey,
+    CaPublicKey,
+    KeyKind,
+    PostQuantum,
+    generate_for_ca,
+    kind_of,
+    signature_hash,
+)
 
 # AlgorithmIdentifier in DER, as each kind of key signs with the hash of ``shared.keys.signature_hash``:
-# RFC 5758 §3.2 (no parameters), RFC 4055 §5 (NULL), RFC 8410 §3 (no parameters).
-_ALGORITHM = {
+# RFC 5758 §3.2 (no parameters), RFC 4055 §5 (NULL), RFC 8410 §3 and RFC 9881 §2 (no parameters).
+_ALGORITHM: dict[CaKind, bytes] = {
     KeyKind.EC_P256: bytes.fromhex("300a06082a8648ce3d040302"),
     KeyKind.EC_P384: bytes.fromhex("300a06082a8648ce3d040303"),
     KeyKind.EC_P521: bytes.fromhex("300a06082a8648ce3d040304"),
     KeyKind.RSA: bytes.fromhex("300d06092a864886f70d01010b0500"),
     KeyKind.ED25519: bytes.fromhex("300506032b6570"),
+    PostQuantum.ML_DSA_65: bytes.fromhex("300b0609608648016503040312"),
 }
 
 
 @functools.cache
-def throw_away(kind: KeyKind) -> PrivateKey:
+def throw_away(kind: CaKind) -> CaPrivateKey:
     """Return the key that signs drafts: one a kind and process.
 
     Its signatures are never seen by anybody, so it need not be fresh.
     """
-    return generate(kind)
+    return generate_for_ca(kind)
 
 
-def algorithm_identifier(kind: KeyKind) -> bytes:
+def algorithm_identifier(kind: CaKind) -> bytes:
     """Return the AlgorithmIdentifier, in DER, of what ``sign`` does with a key of a kind."""
     return _ALGORITHM[kind]
 
 
-def sign(key: PrivateKey, data: bytes) -> bytes:
+def sign(key: CaPrivateKey, data: bytes) -> bytes:
     """Sign bytes, with the hash that goes with the key's kind.
 
     Args:
@@ -51,7 +61,7 @@ def sign(key: PrivateKey, data: bytes) -> bytes:
     Raises:
         PeerFailed: ``hsm.*``.
     """
-    if isinstance(key, ed25519.Ed25519PrivateKey):
+    if isinstance(key, ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey):
         return key.sign(data)
     algorithm = signature_hash(kind_of(key))
     assert algorithm is not None
@@ -61,7 +71,7 @@ def sign(key: PrivateKey, data: bytes) -> bytes:
     return key.sign(data, padding.PKCS1v15(), algorithm)
 
 
-def sign_whole(key: PrivateKey, tbs: bytes) -> bytes:
+def sign_whole(key: CaPrivateKey, tbs: bytes) -> bytes:
     """Sign a TBSCertificate or TBSCertList and put the whole together (RFC 5280 §4.1, §5.1).
 
     Args:
@@ -75,14 +85,14 @@ def sign_whole(key: PrivateKey, tbs: bytes) -> bytes:
     return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(kind_of(key)), signature)
 
 
-def check_signature(key: PublicKey, *, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> None:
+def check_signature(key: CaPublicKey, *, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> None:
     """Insist that a signature verifies under a public key.
 
     Args:
         key: the issuer's.
         signature: as it stands in the certificate or list.
         data: what was signed.
-        algorithm: the hash that the certificate or list names; ``None`` for Ed25519.
+        algorithm: the hash that the certificate or list names; ``None`` for Ed25519 and ML-DSA.
 
     Raises:
         Fatal: ``issue.bad-signature``.
@@ -93,8 +103,8 @@ def check_signature(key: PublicKey, *, signature: bytes, data: bytes, algorithm:
         raise Fatal("issue.bad-signature", "the signature does not verify under the issuer's key") from None
 
 
-def _verify(key: PublicKey, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> None:
-    if isinstance(key, ed25519.Ed25519PublicKey):
+def _verify(key: CaPublicKey, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> None:
+    if isinstance(key, ed25519.Ed25519PublicKey | mldsa.MLDSA65PublicKey):
         key.verify(signature, data)
     elif algorithm is None:
         raise InvalidSignature

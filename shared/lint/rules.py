@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 from shared import names
 from shared.errors import RequestRejected
-from shared.keys import PublicKey, certificate_key, kind_of, subject_key_identifier
+from shared.keys import CaPublicKey, ca_key, kind_of, subject_key_identifier
 from shared.lint.finding import Finding, Severity
 from shared.profile import Profile, Role
 from shared.serials import LARGEST_SERIAL
@@ -41,7 +41,7 @@ class Context:
 
     profile: Profile
     issuer_name: x509.Name
-    issuer_key: PublicKey
+    issuer_key: CaPublicKey
     issuer: x509.Certificate | None
     """``None`` when a root signs itself."""
     subject_key_identifier: bytes | None = None
@@ -110,7 +110,7 @@ def key_usage(certificate: x509.Certificate, context: Context) -> Iterator[Findi
     """Exactly the profile's, critical; extended key usage likewise, non-critical."""
     found = _extension(certificate, x509.KeyUsage)
     try:
-        wanted = context.profile.key_usage(kind_of(certificate_key(certificate)))
+        wanted = context.profile.key_usage(kind_of(ca_key(certificate)))
     except RequestRejected:
         return  # subject_key says so
     if found is None or not found.critical or found.value != wanted:
@@ -124,7 +124,7 @@ def key_usage(certificate: x509.Certificate, context: Context) -> Iterator[Findi
 def subject_key(certificate: x509.Certificate, context: Context) -> Iterator[Finding]:
     """Of an accepted kind and strength, with its identifier; never the issuer's own key below a root."""
     try:
-        key = certificate_key(certificate)
+        key = ca_key(certificate)
     except RequestRejected as refusal:
         yield _error(refusal.code, refusal.message, "NIST SP 800-57 part 1")
         return
