@@ -10,6 +10,7 @@ refusal delivered after the commit. What it raises rolls everything back.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 
@@ -26,6 +27,8 @@ from online.store.rows import (
     token_values,
 )
 from online.store.schema import CERTIFICATE, CERTIFICATE_NAME, COMPROMISED_KEY, NAME, REVOCATION, USED_TOKEN
+from online.store.sqlite_file import driver_of
+from online.store.sqlite_ready import Ready
 from shared.errors import ColdrootError, PolicyDenied, RequestRejected, Unauthenticated
 
 Operation = Callable[[sa.Connection], "ColdrootError | int"]
@@ -35,17 +38,28 @@ _MOST_FORGOTTEN = 1000
 """Rows a transaction: certificates wait meanwhile."""
 _MOST_REVOKED = 200
 
-_ONE = sa.literal(1)
-_IS_REVOKED = sa.select(_ONE).where(REVOCATION.c.serial == sa.bindparam("serial"))
-_IS_COMPROMISED = sa.select(_ONE).where(COMPROMISED_KEY.c.key_digest == sa.bindparam("key_digest"))
-_USE_TOKEN = insert(USED_TOKEN).on_conflict_do_nothing().returning(USED_TOKEN.c.expires)
-_RECORD_CERTIFICATE = sa.insert(CERTIFICATE).returning(CERTIFICATE.c.number)
-_ADD_NAME = insert(NAME).on_conflict_do_nothing()
-_LINK_NAMES = sa.insert(CERTIFICATE_NAME).from_select(
-    ["name_id", "number"],
-    sa.select(NAME.c.id, sa.bindparam("number", type_=sa.Integer)).where(
-        NAME.c.text.in_(sa.bindparam("texts", expanding=True))
-    ),
+_ONE: sa.ColumnElement[int] = sa.literal_column("1")
+_IS_REVOKED = Ready(sa.select(_ONE).where(REVOCATION.c.serial == sa.bindparam("serial")))
+_IS_COMPROMISED = Ready(sa.select(_ONE).where(COMPROMISED_KEY.c.key_digest == sa.bindparam("key_digest")))
+_OLDER_SUCCESSORS = Ready(
+    sa.select(sa.func.count())
+    .select_from(CERTIFICATE)
+    .where(CERTIFICATE.c.parent == sa.bindparam("parent"), CERTIFICATE.c.not_before < sa.bindparam("before"))
+)
+_USE_TOKEN = Ready(
+    insert(USED_TOKEN).values({each.name: sa.bindparam(each.name) for each in USED_TOKEN.c}).on_conflict_do_nothing()
+)
+_RECORD_CERTIFICATE = Ready(
+    sa.insert(CERTIFICATE).values(
+        {each.name: sa.bindparam(each.name) for each in CERTIFICATE.c if each.name != "number"}
+    )
+)
+_ADD_NAME = Ready(insert(NAME).values(text=sa.bindparam("text")).on_conflict_do_nothing())
+_LINK_NAME = Ready(
+    sa.insert(CERTIFICATE_NAME).from_select(
+        ["name_id", "number"],
+        sa.select(NAME.c.id, sa.bindparam("number", type_=sa.Integer)).where(NAME.c.text == sa.bindparam("text")),
+    )
 )
 _RECORD_REVOCATION = insert(REVOCATION).on_conflict_do_nothing().returning(REVOCATION.c.revoked_at)
 _BAR_KEY = insert(COMPROMISED_KEY).on_conflict_do_nothing()
@@ -53,11 +67,6 @@ _OLD_TOKENS = (
     sa.select(USED_TOKEN.c.provisioner_id, USED_TOKEN.c.digest)
     .where(USED_TOKEN.c.expires < sa.bindparam("horizon"))
     .limit(_MOST_FORGOTTEN)
-)
-_OLDER_SUCCESSORS = (
-    sa.select(sa.func.count())
-    .select_from(CERTIFICATE)
-    .where(CERTIFICATE.c.parent == sa.bindparam("parent"), CERTIFICATE.c.not_before < sa.bindparam("before"))
 )
 _SUCCESSOR = sa.alias(CERTIFICATE)
 _SUPERSEDED = 4
@@ -95,25 +104,33 @@ def record_certificate(
     2. The token is used, if nobody was quicker.
     3. The certificate is recorded, and the names that it is searched by.
     """
-    values = certificate_values(certificate)
+    row = _RECORD_CERTIFICATE.values(certificate_values(certificate))
+    use = None if token is None else _USE_TOKEN.values(token_values(token))
+    key = (certificate.key_digest,)
+    parent = None if certificate.parent is None else serial_text(certificate.parent)
+    # Both were backdated alike, so their beginnings are as far apart as they were issued.
+    before = None if lineage is None or parent is None else seconds(certificate.not_before - lineage.grace)
     names = names_of(certificate)
 
     def run(connection: sa.Connection) -> ColdrootError | int:
+        cursor = driver_of(connection).cursor()
         # 1.
-        if certificate.parent is not None and _finds(connection, _IS_REVOKED, serial=serial_text(certificate.parent)):
+        if parent is not None and _finds(cursor, _IS_REVOKED, (parent,)):
             return Unauthenticated("certificate.revoked", "the certificate is revoked")
-        if _finds(connection, _IS_COMPROMISED, key_digest=certificate.key_digest):
+        if _finds(cursor, _IS_COMPROMISED, key):
             return PolicyDenied("key.compromised", "the public key was revoked as compromised")
-        others = _older_successors(connection, certificate, lineage)
-        if others and lineage is not None and lineage.newest_only:
-            return PolicyDenied("renew.superseded", "the certificate was renewed before: only its successor may be")
+        others = 0
+        if lineage is not None and before is not None:
+            others = int(cursor.execute(_OLDER_SUCCESSORS.text, (parent, before)).fetchall()[0][0])
+            if others and lineage.newest_only:
+                return PolicyDenied("renew.superseded", "the certificate was renewed before: only its successor may be")
         # 2.
-        if token is not None and not _use(connection, token):
+        if use is not None and not cursor.execute(_USE_TOKEN.text, use).rowcount:
             return _used()
         # 3.
-        number = connection.execute(_RECORD_CERTIFICATE, values).scalar_one()
-        connection.execute(_ADD_NAME, [{"text": each} for each in names])
-        connection.execute(_LINK_NAMES, {"number": number, "texts": names})
+        number = cursor.execute(_RECORD_CERTIFICATE.text, row).lastrowid
+        cursor.executemany(_ADD_NAME.text, [(each,) for each in names])
+        cursor.executemany(_LINK_NAME.text, [(number, each) for each in names])
         return 1 + others
 
     return run
@@ -176,22 +193,15 @@ def already_revoked(serial: int) -> RequestRejected:
     )
 
 
-def _older_successors(connection: sa.Connection, certificate: CertificateRow, lineage: Lineage | None) -> int:
-    if lineage is None or certificate.parent is None:
-        return 0
-    # Both were backdated alike, so their beginnings are as far apart as they were issued.
-    before = seconds(certificate.not_before - lineage.grace)
-    values = {"parent": serial_text(certificate.parent), "before": before}
-    return int(connection.execute(_OLDER_SUCCESSORS, values).scalar_one())
-
-
 def _used() -> Unauthenticated:
     return Unauthenticated("token.used", "the token was used before")
 
 
 def _use(connection: sa.Connection, token: TokenUse) -> bool:
-    return connection.execute(_USE_TOKEN, token_values(token)).first() is not None
+    cursor = driver_of(connection).cursor()
+    return bool(cursor.execute(_USE_TOKEN.text, _USE_TOKEN.values(token_values(token))).rowcount)
 
 
-def _finds(connection: sa.Connection, statement: sa.Select[int], **values: str) -> bool:
-    return connection.execute(statement, values).first() is not None
+def _finds(cursor: sqlite3.Cursor, statement: Ready, values: tuple[str, ...]) -> bool:
+    # All of it: a statement that is left half-read keeps the transaction from ending.
+    return bool(cursor.execute(statement.text, values).fetchall())

@@ -18,8 +18,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import sqlalchemy as sa
 
 from online.config.settings import DatabaseSettings
 from online.store import operations
+from online.store.activity import Activity
 from online.store.census import census_of, census_statement
 from online.store.crls import SqliteCrls
 from online.store.group import GroupCommit, Outcome
@@ -35,7 +35,7 @@ from online.store.operations import Operation
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
 from online.store.rows import certificate_of, revocation_of, serial_text
 from online.store.schema import CERTIFICATE, REVOCATION
-from online.store.sqlite_file import Connect, Database, connect, create_database, failure, missing
+from online.store.sqlite_file import Connect, Database, connect, create_database, driver_of, failure, missing
 from shared import durable
 from shared.errors import ColdrootError, StoreFailed, Unsupported
 
@@ -63,14 +63,16 @@ class SqliteStore:
         connect: Connect = connect,
         seconds: float = _WRITE_SECONDS,
         timed: Timed | None = None,
+        activity: Activity | None = None,
     ) -> None:
-        """Open an existing store and start its writer.
+        """Open an existing store and start its helper.
 
         Args:
             path: made by ``create_database``.
             connect: opens the file.
             seconds: how long a write may take before its caller is told that the store is busy.
             timed: told of each record.
+            activity: how many clients are served now; a write waits for the company of theirs, 2 ms at most.
 
         Raises:
             StoreFailed: ``store.missing``, ``store.corrupt``, ``store.foreign``, ``store.version``, ``store.*``.
@@ -82,7 +84,7 @@ class SqliteStore:
         except BaseException:
             writer.close()
             raise
-        self._commits = GroupCommit[Operation](writer, seconds=seconds)
+        self._commits = GroupCommit[Operation](writer, seconds=seconds, activity=activity)
         self._path, self._connect, self._timed = path, connect, timed
         self.crls = SqliteCrls(self._commits.submit, lambda: Database(path, connect, _prepare_reader))
         """The revocation lists."""
@@ -156,12 +158,15 @@ class SqliteStore:
             database.drop()
 
 
-def open_store(settings: DatabaseSettings, *, timed: Timed | None = None) -> SqliteStore:
+def open_store(
+    settings: DatabaseSettings, *, timed: Timed | None = None, activity: Activity | None = None
+) -> SqliteStore:
     """Open the store that a configuration names.
 
     Args:
         settings: its ``db`` block.
         timed: told of each record.
+        activity: as for ``SqliteStore``.
 
     Raises:
         Unsupported: ``store.type`` for another kind of database.
@@ -169,7 +174,7 @@ def open_store(settings: DatabaseSettings, *, timed: Timed | None = None) -> Sql
     """
     if settings.type != "sqlite":
         raise Unsupported("store.type", "the only kind of database is sqlite", hint='write "type": "sqlite" in ca.json')
-    return SqliteStore(Path(settings.data_source), timed=timed)
+    return SqliteStore(Path(settings.data_source), timed=timed, activity=activity)
 
 
 class _Reader:
@@ -215,10 +220,11 @@ class _Reader:
 
 
 class _Writer:
-    """Writes batches, on the thread of ``GroupCommit``."""
+    """Writes batches for ``GroupCommit``: sometimes on an event loop, sometimes on the helper's thread."""
 
     def __init__(self, path: Path, connect: Connect) -> None:
-        self._database = Database(path, connect, _prepare_writer)
+        self._database = Database(path, connect, self._prepare)
+        self._patience = 0
         self._lock_path = path.with_name(f"{path.name}.lock")
         self._lock = -1
 
@@ -229,15 +235,94 @@ class _Writer:
             StoreFailed: ``store.*``.
         """
         try:
-            with self.turn():
+            self._take_turn(wait=True)
+            try:
                 self._database.connection()
+            finally:
+                self._end_turn()
         except Exception as error:  # noqa: BLE001 (as in _Reader.first)
             self.close()
             raise failure(error) from None
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """See ``BatchWriter.turn``."""
+    def begin(self, *, wait: bool) -> bool:
+        """See ``BatchWriter.begin``.
+
+        1. The turn among the processes that keep to our lock.
+        2. The database, opened again after a failure; that takes time, too.
+        3. SQLite's own lock, which only a stranger can hold: there is waiting for him, within limits.
+        """
+        # 1.
+        if not (wait or self._database.is_open) or not self._take_turn(wait=wait):
+            return False
+        try:
+            # 2.
+            driver = driver_of(self._database.connection())
+            # 3.
+            cursor = driver.cursor()
+            if wait:
+                cursor.execute(f"PRAGMA busy_timeout={self._patience}")
+            cursor.execute("BEGIN IMMEDIATE")
+            if wait:
+                cursor.execute("PRAGMA busy_timeout=0")
+            cursor.close()
+        except Exception as error:  # noqa: BLE001 (as in _Reader.first)
+            failed = failure(error)
+            if failed.code == "store.busy" and not wait:
+                self._end_turn()
+                return False
+            self._undo()
+            raise failed from None
+        return True
+
+    def write(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
+        """See ``BatchWriter.write``."""
+        try:
+            connection = self._database.held()
+            return [operation(connection) for operation in batch]
+        except Exception as error:  # noqa: BLE001 (as in _Reader.first)
+            self._undo()
+            raise failure(error) from None
+
+    def commit(self) -> None:
+        """See ``BatchWriter.commit``."""
+        try:
+            connection = self._database.held()
+            if connection.in_transaction():
+                connection.commit()
+            else:
+                # What was written went past SQLAlchemy, which therefore knows of no transaction.
+                driver_of(connection).commit()
+        except Exception as error:  # noqa: BLE001 (as in _Reader.first)
+            self._database.drop()
+            raise failure(error) from None
+        finally:
+            self._end_turn()
+
+    def may_retry(self, failure: StoreFailed) -> bool:
+        """See ``BatchWriter.may_retry``."""
+        return failure.code not in _HOPELESS
+
+    def close(self) -> None:
+        """See ``BatchWriter.close``."""
+        self._database.drop()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _prepare(self, connection: sa.Connection) -> None:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
+        if mode != "wal":
+            raise StoreFailed("store.no-wal", "the database's file system does not allow a write-ahead log")
+        connection.exec_driver_sql("PRAGMA synchronous=FULL").close()
+        connection.exec_driver_sql(f"PRAGMA journal_size_limit={_WAL_BYTES_KEPT}").close()
+        self._patience = int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
+        connection.exec_driver_sql("PRAGMA busy_timeout=0").close()
+
+    def _undo(self) -> None:
+        self._database.drop()
+        self._end_turn()
+
+    def _take_turn(self, *, wait: bool) -> bool:
         try:
             if self._lock < 0:
                 # The lock file holds nothing and may be made anew, but not where there is no database.
@@ -247,57 +332,18 @@ class _Writer:
                 if os.geteuid() == 0:
                     # Root may be an operator at work beside the node, whose user must be able to lock it, too.
                     os.fchown(self._lock, owner.st_uid, owner.st_gid)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            fcntl.flock(self._lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
         except FileNotFoundError:
             raise missing(self._database.path) from None
         except OSError as error:
             raise StoreFailed("store.lock", f"{self._lock_path} cannot be locked: {error.strerror}") from None
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        return True
 
-    def write(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
-        """See ``BatchWriter.write``.
-
-        A write that cannot be done must not take the others down: when a batch fails before its COMMIT, each of
-        its writes is tried alone. What fails in COMMIT itself is not tried again, for it may have happened.
-        """
-        outcomes, may_retry = self._transaction(batch)
-        if may_retry and len(batch) > 1:
-            return [self._transaction((each,))[0][0] for each in batch]
-        return outcomes
-
-    def close(self) -> None:
-        """See ``BatchWriter.close``."""
-        self._database.drop()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def _transaction(self, batch: Sequence[Operation]) -> tuple[Sequence[Outcome], bool]:
-        """Do a batch in one transaction; say also whether it surely left nothing behind and may be tried again."""
-        committing = False
-        try:
-            connection = self._database.connection()
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            outcomes = [operation(connection) for operation in batch]
-            committing = True
-            connection.commit()
-        except Exception as error:  # noqa: BLE001 (as in _Reader.first; the thread must outlive it)
-            self._database.drop()
-            failed = failure(error)
-            return [failure(error) for _ in batch], not committing and failed.code not in _HOPELESS
-        return outcomes, False
+    def _end_turn(self) -> None:
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
 
 
 def _prepare_reader(connection: sa.Connection) -> None:
     connection.exec_driver_sql("PRAGMA query_only=ON").close()
-
-
-def _prepare_writer(connection: sa.Connection) -> None:
-    mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
-    if mode != "wal":
-        raise StoreFailed("store.no-wal", "the database's file system does not allow a write-ahead log")
-    connection.exec_driver_sql("PRAGMA synchronous=FULL").close()
-    connection.exec_driver_sql(f"PRAGMA journal_size_limit={_WAL_BYTES_KEPT}").close()

@@ -61,7 +61,7 @@ def create_database(path: Path) -> None:
 
 
 class Database:
-    """One connection to the file, opened again after a failure. Used by one thread at a time."""
+    """One connection to the file, opened again after a failure. Used by one thread at a time, whichever it is."""
 
     def __init__(self, path: Path, connect: Connect, prepare: Callable[[sa.Connection], None]) -> None:
         self.path = path
@@ -96,6 +96,16 @@ class Database:
                 opened.close()
                 raise
             self._connection, self._identity = opened, identity
+        return self._connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection, so that to use it takes no time."""
+        return self._connection is not None
+
+    def held(self) -> sa.Connection:
+        """Return the connection in the middle of its use; nothing is checked again."""
+        assert self._connection is not None
         return self._connection
 
     def drop(self) -> None:
@@ -134,6 +144,13 @@ def _check_version(connection: sa.Connection, path: Path) -> None:
         f"{path} was made by {age} version of coldroot: its schema is {versions[0]}, this program needs {VERSION}",
         hint="run the version that made it; a database is never changed by opening it",
     )
+
+
+def driver_of(connection: sa.Connection) -> sqlite3.Connection:
+    """Return what stands behind a connection, for statements that need nothing of SQLAlchemy when they run."""
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
 
 
 _FAILURES = {
