@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from online.store.protocol import CertificateKind, CertificateRow, Revocation, RevocationProof, TokenUse
 
-Row = sa.RowMapping
+Row = sa.RowMapping | Mapping[str, Any]
 _PLAIN_COMMON_NAME = re.compile(r"CN=([^,+\\]+)")
 
 

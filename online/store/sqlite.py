@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -33,9 +32,10 @@ from online.store.crls import SqliteCrls
 from online.store.group import GroupCommit, Outcome
 from online.store.operations import Operation
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
-from online.store.rows import certificate_of, revocation_of, serial_text
+from online.store.rows import Row, certificate_of, revocation_of, serial_text
 from online.store.schema import CERTIFICATE, REVOCATION
 from online.store.sqlite_file import Connect, Database, connect, create_database, driver_of, failure, missing
+from online.store.sqlite_ready import Ready
 from shared import durable
 from shared.errors import ColdrootError, StoreFailed, Unsupported
 
@@ -44,8 +44,8 @@ __all__ = ["SqliteStore", "create_database", "open_store"]
 _WRITE_SECONDS = 5.0
 _WAL_BYTES_KEPT = 64 << 20
 
-_CERTIFICATE = sa.select(CERTIFICATE).where(CERTIFICATE.c.serial == sa.bindparam("serial"))
-_REVOCATION = sa.select(REVOCATION).where(REVOCATION.c.serial == sa.bindparam("serial"))
+_CERTIFICATE = Ready(sa.select(CERTIFICATE).where(CERTIFICATE.c.serial == sa.bindparam("serial")))
+_REVOCATION = Ready(sa.select(REVOCATION).where(REVOCATION.c.serial == sa.bindparam("serial")))
 Timed = Callable[[str, float], None]
 """Told of each certificate or revocation that was recorded: ``done``, ``refused`` or ``failed``, and the seconds."""
 
@@ -194,7 +194,7 @@ class _Reader:
         """
         self.first(_CERTIFICATE, 0)
 
-    def first(self, statement: sa.Select[Any], serial: int) -> sa.RowMapping | None:
+    def first(self, statement: Ready, serial: int) -> Row | None:
         """Return the row of a serial, if there is one.
 
         Raises:
@@ -204,13 +204,13 @@ class _Reader:
             if self._closed:
                 raise StoreFailed("store.closed", "the store is closed")
             try:
-                connection = self._database.connection()
-                row = connection.execute(statement, {"serial": serial_text(serial)}).mappings().first()
-                connection.rollback()
+                cursor = driver_of(self._database.connection()).cursor()
+                # All rows, though there is but one: a statement that is left half-read keeps its moment of the log.
+                rows = cursor.execute(statement.text, (serial_text(serial),)).fetchall()
             except Exception as error:  # noqa: BLE001 (whatever a database throws, it is the database that failed)
                 self._database.drop()
                 raise failure(error) from None
-            return row
+        return dict(zip(statement.columns, rows[0], strict=True)) if rows else None
 
     def close(self) -> None:
         """Let go of the file."""

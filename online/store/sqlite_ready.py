@@ -17,9 +17,12 @@ _DIALECT = dialect()
 
 
 class Ready:
-    """A statement's text, and the order in which it wants its values. It must need no conversion of types."""
+    """A statement's text, the order in which it wants its values, and the names of what it returns.
 
-    __slots__ = ("places", "text")
+    It must need no conversion of types.
+    """
+
+    __slots__ = ("columns", "places", "text")
 
     def __init__(self, statement: sa.ClauseElement) -> None:
         """Write a statement out."""
@@ -27,6 +30,9 @@ class Ready:
         assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
         self.text = str(compiled)
         self.places = tuple(compiled.positiontup or ())
+        self.columns = (
+            tuple(each.name for each in statement.selected_columns) if isinstance(statement, sa.Select) else ()
+        )
 
     def values(self, named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Put named values into the statement's order."""
