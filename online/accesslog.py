@@ -56,9 +56,13 @@ class Log:
         self._least_status = least_status
         self._sink = sink or _to_stderr
 
+    def wants(self, status: int) -> bool:
+        """Tell whether a request that was answered so is worth a line."""
+        return status >= self._least_status
+
     def served(self, request: Served) -> None:
         """Write the line of a request, if it is worth one."""
-        if request.status < self._least_status:
+        if not self.wants(request.status):
             return
         path = quote(request.path[:_LONGEST_PATH], safe=_PLAIN_IN_PATH)
         note = printable(request.note, limit=_LONGEST_NOTE)

@@ -27,7 +27,7 @@ from online.accesslog import Log
 from online.api import Api, Service
 from online.authority import Authority
 from online.config import Config
-from online.edge import Edge, Limits
+from online.http import Desk, HttpServer, Layer, Limits, make_server
 from online.lineage import Fork
 from online.metrics.endpoint import Metering, publish
 from online.metrics.meter import CRL_END, ISSUER_END, OWN_END, Meter
@@ -79,6 +79,7 @@ class Server:
         meter: Meter | None = None,
         plain: socket.socket | None = None,
         limiter: RateLimiter | None = None,
+        layer: Layer = Layer.REFERENCE,
     ) -> None:
         """Prepare to serve. Call it inside the running event loop.
 
@@ -93,6 +94,7 @@ class Server:
             meter: counts what happens.
             plain: a second one, for plain HTTP; the revocation list and the health are served there, nothing else.
             limiter: says which client asks too often.
+            layer: which code speaks HTTP.
         """
         self._authority = authority
         self._config = config
@@ -104,10 +106,11 @@ class Server:
         self._meter = meter or Meter()
         self._meter.gauge(ISSUER_END, authority.hierarchy.chain[0].not_valid_after_utc.timestamp())
         api = Api(service, trace_header=config.logger.trace_header, meter=self._meter)
-        self._edge = Edge(api, log, limits=limits, meter=self._meter, limiter=limiter)
+        self._edge = make_server(layer, Desk(api, log, meter=self._meter, limiter=limiter), limits)
         self._plain = plain
         plain_api = Api(service, trace_header=config.logger.trace_header, meter=self._meter, only=_PLAIN_ENDPOINTS)
-        self._plain_edge = Edge(plain_api, log, limits=limits or _PLAIN_LIMITS, meter=self._meter, limiter=limiter)
+        plain_desk = Desk(plain_api, log, meter=self._meter, limiter=limiter)
+        self._plain_edge = make_server(layer, plain_desk, limits or _PLAIN_LIMITS)
         self._accepting: _Accepting | None = None
         self._accepting_plain: _Accepting | None = None
         self._forget_at = clock.now()
@@ -185,7 +188,9 @@ class _Accepting:
         self._server = server
 
     @classmethod
-    async def start(cls, duplicate: socket.socket, edge: Edge, context: ssl.SSLContext | None = None) -> _Accepting:
+    async def start(
+        cls, duplicate: socket.socket, edge: HttpServer, context: ssl.SSLContext | None = None
+    ) -> _Accepting:
         """Begin to accept, with TLS or without; the duplicate is the server's from now on."""
         timeouts = (None, None) if context is None else (_HANDSHAKE_SECONDS, _SHUTDOWN_SECONDS)
         try:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from cryptography import x509
 
 JSON_TYPE = "application/json"
 PEM_TYPE = "application/x-pem-file"
+JSON_HEADERS: Mapping[str, str] = MappingProxyType({"Content-Type": JSON_TYPE})
+"""Of most responses: a layer may know them by identity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,4 +56,5 @@ def json_response(status: int, value: object, *, headers: Mapping[str, str] | No
         note: for the log.
     """
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    return Response(status=status, headers={"Content-Type": JSON_TYPE, **(headers or {})}, body=body, note=note)
+    every = {**JSON_HEADERS, **headers} if headers else JSON_HEADERS
+    return Response(status=status, headers=every, body=body, note=note)

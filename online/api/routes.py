@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from online.api import issuing, public
 from online.api.crl import crl
@@ -89,6 +90,10 @@ class Api:
         self._id_headers = ("x-request-id", trace_header.lower())
         self._meter = meter or Meter()
         self._stopped: Fatal | None = None
+
+    def begin(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
+        """Answer at once where nothing need be waited for; else return what to await."""
+        return self.handle(request)
 
     async def handle(self, request: Request) -> Response:
         """Answer a request.

@@ -19,8 +19,8 @@ from fakes.hierarchy import Pki, World, make_world
 
 from online.accesslog import Log
 from online.config import Config, TlsSettings, parse_config, render_config
-from online.edge import Limits
 from online.hierarchy import Chain
+from online.http import Layer, Limits
 from online.listener import bind
 from online.server import Pace, Server
 from shared.clock import Clock, SystemClock
@@ -167,6 +167,7 @@ def live(
     clock: Clock | None = None,
     tls: TlsSettings | None = None,
     world: World | None = None,
+    layer: Layer = Layer.REFERENCE,
 ) -> Iterator[Live]:
     """Run a server until the block ends; nothing it did may have failed unseen."""
     time = clock or SystemClock()
@@ -189,6 +190,7 @@ def live(
             clock=time,
             limits=limits,
             pace=pace or Pace(look=0.05, drain=5.0),
+            layer=layer,
         )
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: failures.append(RuntimeError(str(context))))

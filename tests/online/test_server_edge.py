@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import pytest
 from fakes.live import Answer, Live, live
 
-from online.edge import Limits
+from online.http import Layer, Limits
 from shared.pem import chain_pem
 
 _HOST = b"Host: localhost\r\n"
 _LIMITS = Limits(idle=1.5, receive=1.0, linger=0.5, connections=40)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A server with short deadlines."""
-    with live(tmp_path_factory.mktemp("live"), limits=_LIMITS) as running:
+@pytest.fixture(scope="module", params=Layer)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server with short deadlines, over each of the two layers."""
+    with live(tmp_path_factory.mktemp("live"), limits=_LIMITS, layer=request.param) as running:
         yield running
 
 

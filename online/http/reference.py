@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one side, the server-neutral handler on the other; aiohttp parses, this module sets the limits.
+"""The layer over aiohttp: aiohttp parses, this module sets the limits. The thin layer is held against it.
 
 Invariants (RFC 9112):
 
@@ -13,74 +13,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
-import re
 import time
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
-from cryptography import x509
 
-from online.accesslog import Log, Served
-from online.api import Api, EdgeError, Request, Response, edge_response, internal_response, unavailable_response
-from online.api.routes import endpoint_name
-from online.metrics.meter import Meter
-from online.rate_limit import RateLimiter
-from shared.errors import RequestRejected
-from shared.pem import load_certificate_der
+from online.api import EdgeError, Request, Response, edge_response, internal_response, unavailable_response
+from online.http.desk import Desk, peer_certificate
+from online.http.limits import Limits
 
 _DRAIN_LOOK_SECONDS = 0.02
 _VERSIONS = (HttpVersion10, HttpVersion11)
-_HEX = re.compile(r"[0-9A-Fa-f]{0,128}", re.ASCII)
-_HEALTH = frozenset({"/health", "/readyz"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Sizes in bytes, times in seconds."""
-
-    body: int = 1 << 20
-    request_line: int = 4 << 10
-    # A renewal token brings two or three certificates; with long RSA keys they fill most of this.
-    header: int = 16 << 10
-    headers: int = 64
-    idle: float = 15.0
-    """From the connection (or the last answer) to the end of the next request's headers."""
-    receive: float = 15.0
-    """From the end of the headers to the end of the body."""
-    answer: float = 30.0
-    """For the handler: an HSM or a database that hangs must not hold the caller for ever."""
-    linger: float = 2.0
-    """For reading on after a refusal, so that the caller sees the answer and not a reset."""
-    connections: int = 4096
-    """A process; when all are taken, the one that has been idle longest goes."""
-
-
-class Edge(web.Server):
+class ReferenceServer(web.Server):
     """Makes one protocol a connection, and knows which of them are busy."""
 
-    def __init__(
-        self,
-        api: Api,
-        log: Log,
-        *,
-        limits: Limits | None = None,
-        meter: Meter | None = None,
-        limiter: RateLimiter | None = None,
-    ) -> None:
-        """Make an edge. Call it inside the running event loop.
+    def __init__(self, desk: Desk, limits: Limits | None = None) -> None:
+        """Make a layer. Call it inside the running event loop.
 
         Args:
-            api: answers requests.
-            log: takes a line a request.
+            desk: answers and writes down.
             limits: sizes and deadlines.
-            meter: counts requests.
-            limiter: says which client asks too often; none does when not given.
         """
         self.limits = limits or Limits()
         super().__init__(
@@ -93,10 +51,7 @@ class Edge(web.Server):
             max_field_size=self.limits.header,
             max_headers=self.limits.headers,
         )
-        self._api = api
-        self._log = log
-        self._meter = meter or Meter()
-        self._limiter = limiter
+        self._desk = desk
         # A protocol exists from the moment of accept(), its connection only from the end of the TLS handshake.
         self._handshaking: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._draining = False
@@ -166,41 +121,29 @@ class Edge(web.Server):
             response = edge_response(EdgeError(400, "The request is not valid HTTP/1.1."))
         else:
             response = internal_response(error)
-        return self._finish(request, response, self._api.request_id({}), time.monotonic(), close=True)
+        return self._finish(request, response, self._desk.handler.request_id({}), time.monotonic(), close=True)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         begun = time.monotonic()
-        request_id = self._api.request_id({name.lower(): value for name, value in request.headers.items()})
+        request_id = self._desk.handler.request_id({name.lower(): value for name, value in request.headers.items()})
         assert isinstance(request.protocol, _Connection)
         request.protocol.busy = True
         try:
-            self._check_rate(request)
+            self._desk.check_rate(request.remote or "", request.raw_path.partition("?")[0])
             _check_framing(request)
             headers = _single_headers(request)
             body = await self._receive(request)
-            peer = _peer_certificate(request)
+            peer = peer_certificate(request.transport)
         except EdgeError as error:
             return self._finish(request, edge_response(error), request_id, begun, close=True)
         path, _, query = request.raw_path.partition("?")
         neutral = Request(method=request.method, path=path, query=query, headers=headers, body=body, peer=peer)
         try:
             async with asyncio.timeout(self.limits.answer):
-                response = await self._api.handle(neutral)
+                response = await _outcome(self._desk.handler.begin(neutral))
         except TimeoutError:
             response = unavailable_response(f"there was no outcome within {self.limits.answer:g} s")
         return self._finish(request, response, request_id, begun, close=self._draining)
-
-    def _check_rate(self, request: web.BaseRequest) -> None:
-        """Refuse a client that asks too often, before anything that it sends is read.
-
-        Being asked for its health costs the node nothing, and whoever asks must not take a busy node for a sick one.
-        """
-        if self._limiter is None or endpoint_name(request.raw_path.partition("?")[0]) in _HEALTH:
-            return
-        wait = self._limiter.wait(request.remote or "")
-        if wait > 0:
-            headers = {"Retry-After": str(math.ceil(wait))}
-            raise EdgeError(429, "Too many requests come from this address.", headers=headers)
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body within its size and deadline."""
@@ -239,22 +182,13 @@ class Edge(web.Server):
         answer = web.Response(status=response.status, headers=headers, body=response.body)
         if close:
             answer.force_close()
-        path = request.raw_path.partition("?")[0]
-        shown = _shown(path)
-        # The reason may repeat what the path said.
-        note = response.note if shown == path else response.note.partition(":")[0]
-        seconds = time.monotonic() - begun
-        self._meter.request(endpoint_name(path), response.status, seconds)
-        self._log.served(
-            Served(
-                remote=request.remote or "-",
-                request_id=request_id,
-                method=request.method,
-                path=shown,
-                status=response.status,
-                seconds=seconds,
-                note=note,
-            )
+        self._desk.served(
+            remote=request.remote or "-",
+            request_id=request_id,
+            method=request.method,
+            path=request.raw_path.partition("?")[0],
+            response=response,
+            seconds=time.monotonic() - begun,
         )
         return answer
 
@@ -264,8 +198,8 @@ class _Connection(web.RequestHandler):
 
     __slots__ = ("__weakref__", "busy", "served")
 
-    def __init__(self, edge: Edge, **settings: object) -> None:
-        super().__init__(edge, **settings)  # type: ignore[arg-type]
+    def __init__(self, server: ReferenceServer, **settings: object) -> None:
+        super().__init__(server, **settings)  # type: ignore[arg-type]
         self.busy = False
         """Whether a request is being read or answered."""
         self.served = False
@@ -280,7 +214,7 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer bytes that are no HTTP request; aiohttp's own answer and its log line would not be ours."""
         del status, message
-        assert isinstance(self._manager, Edge)
+        assert isinstance(self._manager, ReferenceServer)
         return self._manager.refuse(request, exc)
 
     async def finish_response(
@@ -299,12 +233,6 @@ class _Connection(web.RequestHandler):
 
 def _is_busy(connection: web.RequestHandler) -> bool:
     return isinstance(connection, _Connection) and connection.busy
-
-
-def _shown(path: str) -> str:
-    """Return a path for the log: what stands where a fingerprint belongs, and is none, may be a secret gone astray."""
-    beginning, found, argument = path.partition("/root/")
-    return path if not found or _HEX.fullmatch(argument) else f"{beginning}{found}(not hex)"
 
 
 def _is_about(error: BaseException | None, beginning: str) -> bool:
@@ -350,12 +278,5 @@ async def _read(content: StreamReader, limit: int) -> bytes:
     return bytes(body)
 
 
-def _peer_certificate(request: web.BaseRequest) -> x509.Certificate | None:
-    transport = request.transport
-    engine = transport.get_extra_info("ssl_object") if transport is not None else None
-    der = engine.getpeercert(binary_form=True) if engine is not None else None
-    if der is None:
-        return None
-    with suppress(RequestRejected):
-        return load_certificate_der(der)
-    raise EdgeError(400, "The client certificate cannot be read.")
+async def _outcome(begun: Response | Coroutine[Any, Any, Response]) -> Response:
+    return begun if isinstance(begun, Response) else await begun
