@@ -2,8 +2,8 @@
 
 Invariants (the numbers return in the code; they are those of ``shared.issue``):
 
-1. nothing is signed by a real key that was not first built, signed by a throw-away key of the same kind, and
-   linted without an error: only ``prepare_crl`` makes a ``PreparedCrl``;
+1. nothing is signed by a real key that was not first built under a stand-in for that key and linted without an
+   error: only ``prepare_crl`` makes a ``PreparedCrl``;
 2. a ``PreparedCrl`` is used once, and only with the key that it was prepared for;
 3. what the real key signed is, byte for byte, the TBSCertList that was linted;
 4. the signature verifies under the issuer's public key, otherwise the list never leaves this module.
@@ -12,7 +12,7 @@ Every list is a complete one of its scope. The list's DER is written here: the l
 with each one that is added, which takes half an hour for a million of them. What was written is then judged by what
 the library parses of it.
 
-No clock, no randomness but the throw-away keys, no file, no network.
+No clock, no randomness, no file, no network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from shared.issue import Issuer, Linted
 from shared.keys import CaKind, CaPrivateKey, kind_of
 from shared.lint.crl import CrlContext, lint_crl
 from shared.serials import LARGEST_SERIAL
-from shared.signing import algorithm_identifier, check_signature, sign, throw_away
+from shared.signing import algorithm_identifier, check_signature, sign_whole
+from shared.stand_in import stand_in
 
 PEM_LABEL = "X509 CRL"
 YEAR = timedelta(days=366)
@@ -148,7 +149,7 @@ class SignedCrl:
 
 
 def prepare_crl(request: CrlRequest, issuer: Issuer) -> PreparedCrl:
-    """Build a list, sign it with a throw-away key and lint it (invariant 1).
+    """Build a list under a stand-in for the issuer's key and lint it (invariant 1).
 
     A hundred thousand entries take about a second of one core: do not call it where others wait for the event loop.
 
@@ -160,11 +161,9 @@ def prepare_crl(request: CrlRequest, issuer: Issuer) -> PreparedCrl:
         RequestRejected: ``crl.unencodable``.
         PolicyDenied: ``lint.<code>`` with the first error that lint found.
     """
-    kind = kind_of(issuer.public_key)
     try:
-        tbs = _tbs(request, issuer, kind)
-        key = throw_away(kind)
-        draft = x509.load_der_x509_crl(_assemble(tbs, kind, sign(key, tbs)))
+        tbs = _tbs(request, issuer, kind_of(issuer.public_key))
+        draft = x509.load_der_x509_crl(sign_whole(stand_in(issuer.public_key), tbs))
     except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as error:
         raise RequestRejected("crl.unencodable", f"the revocation list cannot be encoded: {error}") from None
     context = CrlContext(
@@ -197,14 +196,13 @@ def issue_crl(prepared: PreparedCrl, key: CaPrivateKey) -> SignedCrl:
     """
     # 2. Once, and only with the key that it was prepared for.
     prepared.spend(key)
-    issuer = prepared.issuer
-    encoded = _assemble(prepared.tbs, kind_of(issuer.public_key), sign(key, prepared.tbs))
+    encoded = sign_whole(key, prepared.tbs)
     crl = x509.load_der_x509_crl(encoded)
     # 3. What was signed is what was linted.
     if crl.tbs_certlist_bytes != prepared.tbs:
         raise Fatal("issue.tbs-changed", "the signed revocation list differs from the linted one")
     # 4. The signature verifies.
-    verify_crl_signature(crl, issuer)
+    verify_crl_signature(crl, prepared.issuer)
     return SignedCrl(der=encoded, crl=crl)
 
 
@@ -243,10 +241,6 @@ def _tbs(request: CrlRequest, issuer: Issuer, kind: CaKind) -> bytes:
         der.tlv(der.SEQUENCE, *entries) if entries else b"",
         der.tlv(der.EXPLICIT_0, der.tlv(der.SEQUENCE, *(_extension(*each) for each in extensions))),
     )
-
-
-def _assemble(tbs: bytes, kind: CaKind, signature: bytes) -> bytes:
-    return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(kind), der.tlv(der.BIT_STRING, b"\x00", signature))
 
 
 def _distribution_point(request: CrlRequest) -> x509.IssuingDistributionPoint | None:

@@ -1,14 +1,14 @@
-"""The one signing path: request and profile, lint under a throw-away key, then the real signature.
+"""The one signing path: request and profile, a draft for the lint, then the real signature.
 
 Invariants (the numbers return in the code):
 
-1. nothing is signed by a real key that was not first built, signed by a throw-away key of the same kind, and
-   linted without an error: only ``prepare`` makes a ``Prepared``;
+1. nothing is signed by a real key that was not first built under a stand-in for that key and linted without an
+   error: only ``prepare`` makes a ``Prepared``;
 2. a ``Prepared`` is used once, and only with the key that it was prepared for;
 3. what the real key signed is, byte for byte, the TBSCertificate that was linted;
 4. the signature verifies under the issuer's public key, otherwise the certificate never leaves this module.
 
-No clock, no randomness but the throw-away keys, no file, no network. ECDSA nonces are the signer's affair.
+No clock, no randomness, no file, no network. ECDSA nonces are the signer's affair.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from shared.lint import Finding, Severity, lint_certificate
 from shared.lint.rules import Context
 from shared.names import SanSet
 from shared.profile import Profile, Role
-from shared.signing import check_signature, sign_whole, throw_away
+from shared.signing import check_signature, sign_whole
+from shared.stand_in import stand_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,11 @@ class Issuer:
     name: x509.Name
     public_key: CaPublicKey
     certificate: x509.Certificate | None
+    _identifier: x509.AuthorityKeyIdentifier = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Made once: each certificate and list of this issuer has it.
+        object.__setattr__(self, "_identifier", _identifier(self.public_key, self.certificate))
 
     @classmethod
     def from_certificate(cls, certificate: x509.Certificate) -> Issuer:
@@ -61,13 +67,17 @@ class Issuer:
 
     def authority_key_identifier(self) -> x509.AuthorityKeyIdentifier:
         """Return the extension that points at this issuer: key identifier only (RFC 5280 §4.2.1.1)."""
-        if self.certificate is not None:
-            try:
-                identifier = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-                return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-            except x509.ExtensionNotFound:
-                pass
-        return x509.AuthorityKeyIdentifier(subject_key_identifier(self.public_key), None, None)
+        return self._identifier
+
+
+def _identifier(public_key: CaPublicKey, certificate: x509.Certificate | None) -> x509.AuthorityKeyIdentifier:
+    if certificate is not None:
+        try:
+            identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+            return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+        except x509.ExtensionNotFound:
+            pass
+    return x509.AuthorityKeyIdentifier(subject_key_identifier(public_key), None, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +141,7 @@ class Prepared(Linted):
 
 
 def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepared:
-    """Build, sign with a throw-away key and lint (invariant 1).
+    """Build under a stand-in for the issuer's key and lint (invariant 1).
 
     Args:
         profile: decides every extension.
@@ -143,9 +153,9 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
         PolicyDenied: ``lint.<code>`` with the first error that lint found.
     """
     check_ca_key(request.public_key)
-    kind = kind_of(issuer.public_key)
+    algorithm = signature_hash(kind_of(issuer.public_key))
     try:
-        draft = _builder(profile, request, issuer).sign(throw_away(kind), signature_hash(kind))
+        draft = _builder(profile, request, issuer).sign(stand_in(issuer.public_key), algorithm)
     except (ValueError, TypeError) as error:
         raise RequestRejected("issue.unencodable", f"the certificate cannot be encoded: {error}") from None
     context = Context(
@@ -172,13 +182,17 @@ def issue(prepared: Prepared, key: CaPrivateKey) -> x509.Certificate:
     """
     # 2. Once, and only with the key that it was prepared for.
     prepared.spend(key)
-    issuer = prepared.issuer
-    # 3. What is signed is what was linted: its very bytes. Building them anew would cost a third of a signature.
+    # 3. What is signed is what was linted: its very bytes.
     certificate = x509.load_der_x509_certificate(sign_whole(key, prepared.tbs))
     if certificate.tbs_certificate_bytes != prepared.tbs:
         raise Fatal("issue.tbs-changed", "the signed certificate differs from the linted one")
     # 4. The signature verifies.
-    verify_signature(certificate, issuer.public_key)
+    check_signature(
+        prepared.issuer.public_key,
+        signature=certificate.signature,
+        data=prepared.tbs,
+        algorithm=certificate.signature_hash_algorithm,
+    )
     return certificate
 
 

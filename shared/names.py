@@ -95,7 +95,16 @@ def sans_of(extensions: x509.Extensions) -> SanSet:
         extension = extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return SanSet()
-    names = list(extension.value)
+    return canonical_sans(extension.value)
+
+
+def canonical_sans(general_names: Iterable[x509.GeneralName]) -> SanSet:
+    """Sort names as the library parsed them into the four kinds, and bring them into their canonical form.
+
+    Raises:
+        RequestRejected: as ``sans_of``.
+    """
+    names = list(general_names)
     if len(names) > MOST_NAMES:
         raise RequestRejected("name.too-many", f"{len(names)} names are asked for, {MOST_NAMES} are allowed")
     dns: dict[str, None] = {}

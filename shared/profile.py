@@ -6,6 +6,7 @@ usage, keyCertSign on a leaf) cannot be built. The profile decides, never the re
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -97,18 +98,25 @@ class Profile:
 
         CAs sign certificates and CRLs; leaves do what the profile wants of those things that the kind of key can do.
         """
-        can = frozenset() if self.is_ca else self.purposes & _CAN.get(kind, _EC_CAN)
-        return x509.KeyUsage(
-            digital_signature=KeyPurpose.DIGITAL_SIGNATURE in can,
-            content_commitment=KeyPurpose.CONTENT_COMMITMENT in can,
-            key_encipherment=KeyPurpose.KEY_ENCIPHERMENT in can,
-            data_encipherment=KeyPurpose.DATA_ENCIPHERMENT in can,
-            key_agreement=KeyPurpose.KEY_AGREEMENT in can,
-            key_cert_sign=self.is_ca,
-            crl_sign=self.is_ca,
-            encipher_only=False,
-            decipher_only=False,
-        )
+        return _key_usage(None if self.is_ca else self.purposes, kind)
+
+
+# Purposes and kinds are few, leaves are many.
+@functools.lru_cache(maxsize=256)
+def _key_usage(purposes: frozenset[KeyPurpose] | None, kind: CaKind) -> x509.KeyUsage:
+    """Return the key usage for a leaf's purposes; a CA's for ``None``."""
+    can = frozenset() if purposes is None else purposes & _CAN.get(kind, _EC_CAN)
+    return x509.KeyUsage(
+        digital_signature=KeyPurpose.DIGITAL_SIGNATURE in can,
+        content_commitment=KeyPurpose.CONTENT_COMMITMENT in can,
+        key_encipherment=KeyPurpose.KEY_ENCIPHERMENT in can,
+        data_encipherment=KeyPurpose.DATA_ENCIPHERMENT in can,
+        key_agreement=KeyPurpose.KEY_AGREEMENT in can,
+        key_cert_sign=purposes is None,
+        crl_sign=purposes is None,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def root_profile(

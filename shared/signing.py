@@ -1,12 +1,10 @@
-"""What the signing of certificates and of lists has in common: the draft's key, the signature, its check.
+"""What the signing of certificates and of lists has in common: the signature, and its check.
 
 Signing a certificate goes through ``shared.issue``, signing a revocation list through ``shared.crl``; nothing else
 calls these, but for the node's proof that its key signs (``online.signing_key``).
 """
 
 from __future__ import annotations
-
-import functools
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -20,7 +18,6 @@ from shared.keys import (
     CaPublicKey,
     KeyKind,
     PostQuantum,
-    generate_for_ca,
     kind_of,
     signature_hash,
 )
@@ -35,15 +32,6 @@ _ALGORITHM: dict[CaKind, bytes] = {
     KeyKind.ED25519: bytes.fromhex("300506032b6570"),
     PostQuantum.ML_DSA_65: bytes.fromhex("300b0609608648016503040312"),
 }
-
-
-@functools.cache
-def throw_away(kind: CaKind) -> CaPrivateKey:
-    """Return the key that signs drafts: one a kind and process.
-
-    Its signatures are never seen by anybody, so it need not be fresh.
-    """
-    return generate_for_ca(kind)
 
 
 def algorithm_identifier(kind: CaKind) -> bytes:
@@ -75,7 +63,7 @@ def sign_whole(key: CaPrivateKey, tbs: bytes) -> bytes:
     """Sign a TBSCertificate or TBSCertList and put the whole together (RFC 5280 §4.1, §5.1).
 
     Args:
-        key: software or HSM.
+        key: software or HSM, or for a draft a stand-in (``shared.stand_in``).
         tbs: in DER; it names the algorithm that goes with the key's kind.
 
     Raises:

@@ -254,7 +254,7 @@ def test_another_key_does_not_sign() -> None:
 def test_a_broken_signature_is_not_let_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """An HSM that computes nonsense must stop the node, not be published."""
     prepared = prepare_crl(request(), ISSUER)
-    monkeypatch.setattr("shared.crl.sign", lambda key, data: key and bytes(len(data) % 9 + 60))
+    monkeypatch.setattr("shared.signing.sign", lambda key, data: key and bytes(len(data) % 9 + 60))
     with pytest.raises(Fatal) as caught:
         issue_crl(prepared, KEY)
     assert caught.value.code == "issue.bad-signature"
@@ -267,7 +267,7 @@ def test_an_hsm_that_is_away_is_the_hsms_fault(monkeypatch: pytest.MonkeyPatch) 
     def away(*_: object) -> bytes:
         raise PeerFailed("hsm.away", "gone")
 
-    monkeypatch.setattr("shared.crl.sign", away)
+    monkeypatch.setattr("shared.signing.sign", away)
     with pytest.raises(PeerFailed):
         issue_crl(prepared, KEY)
 
