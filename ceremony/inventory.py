@@ -14,12 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ceremony.hsm.practice import SOFTWARE
 from ceremony.records import Kind
 from ceremony.transcript import Json, Record
 from shared.errors import Fatal
 from shared.keystore import TokenObject
 
 PAIR = ("PRIVATE_KEY", "PUBLIC_KEY")
+PRACTICE = ("SECRET_KEY",)
+"""How a software key for practice lies in the token (``ceremony.hsm.practice``)."""
 GENERATE_KEY, DESTROY_KEY = "generate-key", "destroy-key"
 """Operations as ``hsm-intent`` names them."""
 _GENERATED = frozenset({Kind.KEY_GENERATED, Kind.NEXT_KEY_GENERATED})
@@ -40,6 +43,8 @@ class Key:
     key_id: str
     """CKA_ID in lower-case hex."""
     public_key_sha256: str
+    objects: tuple[str, ...] = PAIR
+    """The kinds of object that it is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,7 @@ def expected(records: Iterable[Record]) -> Expected:
                 label=str(body.get("label")),
                 key_id=str(body.get("id")),
                 public_key_sha256=str(body.get("public_key_sha256")),
+                objects=PRACTICE if _for_practice(body.get("attributes")) else PAIR,
             )
             keys[key.key_id] = key
             made.discard(key.label)
@@ -88,7 +94,7 @@ def check(wanted: Expected, found: Sequence[TokenObject]) -> None:
     places = [(each.kind, each.key_id) for each in found]
     if len(set(places)) != len(places):
         raise Fatal("inventory.repeated", "the token holds two objects of one kind under one id")
-    pairs = {(kind, key.key_id): key.label for key in wanted.keys for kind in PAIR}
+    pairs = {(kind, key.key_id): key.label for key in wanted.keys for kind in key.objects}
     for (kind, key_id), label in pairs.items():
         if (kind, key_id) not in places and key_id not in wanted.perhaps_gone:
             raise Fatal(
@@ -99,7 +105,7 @@ def check(wanted: Expected, found: Sequence[TokenObject]) -> None:
     for each in found:
         if pairs.get((each.kind, each.key_id)) == each.label:
             continue
-        if each.kind in PAIR and each.label in wanted.perhaps_made:
+        if each.kind in {*PAIR, *PRACTICE} and each.label in wanted.perhaps_made:
             continue
         raise Fatal(
             "inventory.unexpected",
@@ -127,6 +133,10 @@ def from_json(recorded: object) -> tuple[TokenObject, ...]:
         else TokenObject(kind="UNKNOWN", key_type="", label="", key_id="")
         for row in rows
     )
+
+
+def _for_practice(attributes: object) -> bool:
+    return isinstance(attributes, Mapping) and attributes.get(SOFTWARE) is True
 
 
 def _words(kind: str) -> str:

@@ -5,10 +5,10 @@ from ceremony.hsm.pins import Pins, PinsFound, finish_replacing, replace_pins, t
 from ceremony.hsm.root_key import check_attributes, generate_root_key, key_attributes
 from ceremony.hsm.settings import HsmSettings, load_hsm_settings
 from ceremony.hsm.tokens import check_blank, hsm_random, initialise_token, initialise_with, open_token
-from shared.keystore import HsmKey, Token, TokenInfo, TokenObject
+from shared.keystore import CaHsmKey, Token, TokenInfo, TokenObject
 
 __all__ = [
-    "HsmKey",
+    "CaHsmKey",
     "HsmSettings",
     "PinLimits",
     "Pins",

@@ -35,6 +35,8 @@ class HsmSettings:
     token_label: str
     """The label that a new token gets, and by which it is found when no serial is known."""
     token_serial: str | None = None
+    software_keys: bool = False
+    """Whether kinds of key that the token lacks are made in software (``ceremony.hsm.practice``): rehearsals only."""
     softhsm_directory: Path | None = None
     """Where SoftHSM keeps its tokens; ``None`` when the module is not SoftHSM, or configured elsewhere."""
 
@@ -89,11 +91,13 @@ def load_hsm_settings(path: Path) -> HsmSettings:
         serial = table.optional("token_serial", str)
         if serial is not None and (not serial.isprintable() or not serial.strip()):
             raise table.refuse("token_serial", "the serial is wanted as the vendor's tool prints it")
+        software = table.optional("software_keys", bool) or False
         directory = _softhsm(table, path.absolute().parent) if table.optional("softhsm", dict) is not None else None
     return HsmSettings(
         module=Path(module) if module.startswith("/") else find_module(module),
         token_label=label,
         token_serial=serial,
+        software_keys=software,
         softhsm_directory=directory,
     )
 

@@ -14,14 +14,16 @@ import base64
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from ceremony.hsm import cryptoki
 from ceremony.hsm.pins import Pins, check_pins, replace_pins
+from ceremony.hsm.practice import PracticeToken
 from ceremony.hsm.settings import HsmSettings
 from shared.errors import PeerFailed, RequestRejected, Unsupported
-from shared.keystore import Module, Token, TokenInfo
+from shared.keys import CaKind, PostQuantum
+from shared.keystore import Module, Token, TokenInfo, require_mechanism
 from shared.keystore.failures import translated
 from shared.keystore.module import LOCK, FoundToken, pin_text
 
@@ -29,10 +31,15 @@ RANDOM_BYTES = 64
 _THROW_AWAY_BYTES = 20
 
 
-def check_blank(settings: HsmSettings) -> None:
+def check_blank(settings: HsmSettings, kinds: Iterable[CaKind] = ()) -> None:
     """Insist that there is exactly one blank token to initialise, and that the label is free. Changes nothing.
 
+    Args:
+        settings: module, label and perhaps serial.
+        kinds: of keys that it shall make later; those that ``software_keys`` stands in for are not asked for.
+
     Raises:
+        Unsupported: ``hsm.unsupported`` naming the mechanism that the token lacks.
         RequestRejected: ``hsm.token-exists``, ``hsm.no-blank-token`` or ``hsm.token-ambiguous``.
         NotFound: ``hsm.module-missing``.
         PeerFailed: ``hsm.*``.
@@ -40,7 +47,13 @@ def check_blank(settings: HsmSettings) -> None:
     directory = settings.softhsm_directory
     fresh = directory is not None and not directory.exists()
     try:
-        _blank_token(settings.activate(create=True), settings)
+        module = settings.activate(create=True)
+        blank = _blank_token(module, settings)
+        for kind in kinds:
+            if not (settings.software_keys and isinstance(kind, PostQuantum)):
+                # Some tokens do not say before they are initialised what they can do.
+                with contextlib.suppress(PeerFailed):
+                    require_mechanism(module, blank, kind)
     finally:
         if directory is not None and fresh:
             # SoftHSM must have a directory to be asked at all; the act makes it again when it comes to that.
@@ -141,7 +154,8 @@ def open_token(settings: HsmSettings, serial: str | None, pin: bytes, *, writabl
     # A serial is surely the token's own; a label is what somebody wrote, and some modules decorate it.
     known = serial or settings.token_serial
     label = None if known else settings.token_label
-    with Token.open(module, pin=pin, serial=known, label=label, writable=writable) as token:
+    kind = PracticeToken if settings.software_keys else Token
+    with kind.open(module, pin=pin, serial=known, label=label, writable=writable) as token:
         yield token
 
 

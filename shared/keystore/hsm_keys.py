@@ -3,8 +3,8 @@
 So there is one signing path for software and HSM keys: builders of certificates, requests and CRLs, and PyJWT,
 call ``sign``. Invariants:
 
-* hashing happens here, the token sees digests only (Ed25519 hashes inside by design, RFC 8032): no token needs a
-  mechanism for each hash, and SoftHSM 2.6 has none for ECDSA;
+* hashing happens here, the token sees digests only (Ed25519 and ML-DSA hash inside by design, RFC 8032 and FIPS
+  204): no token needs a mechanism for each hash, and SoftHSM 2.6 has none for ECDSA;
 * a signature that does not verify under the key's own public key never leaves this module;
 * the private key cannot be exported, copied or used for anything but signing;
 * no state of PKCS#11 is here: how a raw signature is made is a callback of the token's.
@@ -13,15 +13,15 @@ call ``sign``. Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, overload
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils
 from pkcs11 import MGF, Mechanism
 
 from shared.errors import PeerFailed, Unsupported
-from shared.keys import PublicKey
+from shared.keys import CaPublicKey, PublicKey
 
 PssParameters = tuple[Mechanism, MGF, int]
 RawSign = Callable[[Mechanism, PssParameters | None, bytes], bytes]
@@ -183,10 +183,41 @@ class HsmEd25519Key(_InToken, ed25519.Ed25519PrivateKey):
         return _verified(signature, lambda: self._public_key.verify(signature, data))
 
 
+class HsmMlDsaKey(_InToken, mldsa.MLDSA65PrivateKey):
+    """An ML-DSA-65 key in a token (PKCS#11 3.2), or in the stead of one."""
+
+    def __init__(self, public_key: mldsa.MLDSA65PublicKey, *, label: str, key_id: bytes, raw_sign: RawSign) -> None:
+        super().__init__(label=label, key_id=key_id, raw_sign=raw_sign)
+        self._public_key = public_key
+
+    def public_key(self) -> mldsa.MLDSA65PublicKey:
+        """Return the public key."""
+        return self._public_key
+
+    def sign(self, data: Any, context: Any = None) -> bytes:
+        """Sign (FIPS 204 §5.2), with the empty context that certificates and lists have (RFC 9881 §3).
+
+        Raises:
+            Unsupported: ``hsm.unsupported`` for another context.
+            PeerFailed: ``hsm.*``.
+        """
+        if context:
+            raise Unsupported("hsm.unsupported", "an ML-DSA key in an HSM signs with the empty context only")
+        signature = self._raw_sign(Mechanism.ML_DSA, None, bytes(data))
+        return _verified(signature, lambda: self._public_key.verify(signature, data))
+
+    sign_mu = _InToken._refuse_use  # noqa: SLF001 (of its own base)
+
+
 HsmKey = HsmEcKey | HsmRsaKey | HsmEd25519Key
+CaHsmKey = HsmKey | HsmMlDsaKey
 
 
-def hsm_key(public_key: PublicKey, *, label: str, key_id: bytes, raw_sign: RawSign) -> HsmKey:
+@overload
+def hsm_key(public_key: PublicKey, *, label: str, key_id: bytes, raw_sign: RawSign) -> HsmKey: ...
+@overload
+def hsm_key(public_key: CaPublicKey, *, label: str, key_id: bytes, raw_sign: RawSign) -> CaHsmKey: ...
+def hsm_key(public_key: CaPublicKey, *, label: str, key_id: bytes, raw_sign: RawSign) -> CaHsmKey:
     """Make the key object that goes with a public key.
 
     Args:
@@ -199,6 +230,8 @@ def hsm_key(public_key: PublicKey, *, label: str, key_id: bytes, raw_sign: RawSi
         return HsmEcKey(public_key, label=label, key_id=key_id, raw_sign=raw_sign)
     if isinstance(public_key, rsa.RSAPublicKey):
         return HsmRsaKey(public_key, label=label, key_id=key_id, raw_sign=raw_sign)
+    if isinstance(public_key, mldsa.MLDSA65PublicKey):
+        return HsmMlDsaKey(public_key, label=label, key_id=key_id, raw_sign=raw_sign)
     return HsmEd25519Key(public_key, label=label, key_id=key_id, raw_sign=raw_sign)
 
 

@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import Protocol
 
 import pkcs11
-from pkcs11 import types
+from pkcs11 import Mechanism, types
 from pkcs11.constants import TokenFlag
 
 from shared.errors import NotFound, PeerFailed, RequestRejected
 from shared.keystore.failures import translated
+from shared.keystore.quirks import Quirks, quirks_of
 from shared.keystore.turns import turn
 
 LOCK = threading.RLock()
@@ -80,6 +81,21 @@ class Module:
         self._configuration = os.environ.get(_ENVIRONMENT)
         self._open = 0
         self._turns = 0
+
+    def quirks(self, token: FoundToken) -> Quirks:
+        """Return the profile of a token: what it does otherwise than the standard says."""
+        # A test's library has no name of its own.
+        library = str(getattr(self._library, "manufacturer_id", "")).strip()
+        return quirks_of(library, token.info.manufacturer.strip(), token.info.model.strip())
+
+    def mechanisms(self, token: FoundToken) -> frozenset[Mechanism]:
+        """Return the mechanisms that a token says it has.
+
+        Raises:
+            PeerFailed: ``hsm.*``.
+        """
+        with LOCK, translated("asking the token what it can do"):
+            return frozenset(token.handle.slot.get_mechanisms())
 
     @property
     def sessions(self) -> int:

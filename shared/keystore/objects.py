@@ -1,7 +1,7 @@
 """Objects in a token, read defensively: public keys, attributes, the inventory.
 
 Invariants: nothing that a module returns is trusted to have the right form; a public key in hand was checked
-as any other (``shared.keys.check_public_key``).
+as any other (``shared.keys.check_ca_key``).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, types
 from pkcs11 import exceptions as p11
 
 from shared.errors import PeerFailed, Unsupported
-from shared.keys import KeyKind, PublicKey, check_public_key
+from shared.keys import CaPublicKey, KeyKind, check_ca_key
 
 # CKA_EC_PARAMS: the curve's OBJECT IDENTIFIER in DER (PKCS#11 v3.0 current mechanisms §2.3.3 and §2.3.5).
 EC_PARAMETERS: dict[KeyKind, bytes] = {
@@ -29,6 +29,8 @@ _CURVES: dict[bytes, type[ec.EllipticCurve]] = {
     EC_PARAMETERS[KeyKind.EC_P384]: ec.SECP384R1,
     EC_PARAMETERS[KeyKind.EC_P521]: ec.SECP521R1,
 }
+# CKP_ML_DSA_65, PKCS#11 v3.2 §6.67.
+ML_DSA_65 = 2
 _OCTET_STRING = 0x04
 _BIT_STRING = 0x03
 _ED25519_BYTES = 32
@@ -114,7 +116,7 @@ def describe(thing: types.Object) -> TokenObject:
     )
 
 
-def public_key_of(private: types.Object, public: types.Object | None) -> PublicKey:
+def public_key_of(private: types.Object, public: types.Object | None) -> CaPublicKey:
     """Build the public key of a key pair.
 
     Args:
@@ -138,10 +140,10 @@ def public_key_of(private: types.Object, public: types.Object | None) -> PublicK
         key = _public_key(key_type, source)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise PeerFailed("hsm.malformed", "the token's public key object cannot be read") from None
-    return check_public_key(key, what="key in the token")
+    return check_ca_key(key, what="key in the token")
 
 
-def _public_key(key_type: object, source: types.Object) -> PublicKey:
+def _public_key(key_type: object, source: types.Object) -> CaPublicKey:
     if key_type == KeyType.RSA:
         exponent = int.from_bytes(_bytes(source, Attribute.PUBLIC_EXPONENT), "big")
         return rsa.RSAPublicNumbers(exponent, int.from_bytes(_bytes(source, Attribute.MODULUS), "big")).public_key()
@@ -153,6 +155,10 @@ def _public_key(key_type: object, source: types.Object) -> PublicKey:
         return ec.EllipticCurvePublicKey.from_encoded_point(curve(), _point(source, size))
     if key_type == KeyType.EC_EDWARDS:
         return ed25519.Ed25519PublicKey.from_public_bytes(_point(source, _ED25519_BYTES))
+    if key_type == KeyType.ML_DSA:
+        if read(source, Attribute.PARAMETER_SET) != ML_DSA_65:
+            raise Unsupported("hsm.unsupported", "the key in the token is ML-DSA, and not ML-DSA-65")
+        return mldsa.MLDSA65PublicKey.from_public_bytes(_bytes(source, Attribute.VALUE))
     raise Unsupported("hsm.unsupported", "the key in the token is of a kind that is not supported")
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from shared import durable
 from shared.errors import RequestRejected
-from shared.keys import LEAST_RSA_BITS, KeyKind, PrivateKey, PublicKey
+from shared.keys import LEAST_RSA_BITS, KeyKind, PrivateKey, PublicKey, check_public_key
+from shared.keystore.hsm_keys import HsmMlDsaKey
 from shared.keystore.module import load_module
 from shared.keystore.pkcs11 import Token
 from shared.keystore.software import read_private_key
@@ -42,7 +43,11 @@ def open_key(uri: str, secret: SecretCallback, *, base: Path = Path()) -> Iterat
         yield read_private_key(place.path, secret)
         return
     with _open_token(place, secret, writable=False) as token:
-        yield token.find(label=place.label, key_id=place.key_id)
+        key = token.find(label=place.label, key_id=place.key_id)
+        if isinstance(key, HsmMlDsaKey):
+            # The node signs tokens and TLS handshakes, and its intermediate is one that every client reads.
+            raise RequestRejected("key.unsupported", f"the key {key.label!r} is ML-DSA-65: that is for roots only")
+        yield key
 
 
 def create_key(
@@ -75,7 +80,8 @@ def create_key(
     if place.label is None:
         raise RequestRejected("key-uri.no-label", "the URI gives the new key no label", hint="add object=LABEL")
     with _open_token(place, secret, writable=True) as token:
-        return token.generate(kind, label=place.label, key_id=place.key_id, rsa_bits=rsa_bits).public_key()
+        key = token.generate(kind, label=place.label, key_id=place.key_id, rsa_bits=rsa_bits)
+        return check_public_key(key.public_key(), what="key in the token")
 
 
 def _open_token(place: Pkcs11Uri, secret: SecretCallback, *, writable: bool) -> Token:

@@ -14,21 +14,31 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, types
+from pkcs11.constants import DEFAULT
 
-from shared.errors import ColdrootError, NotFound, PeerFailed, RequestRejected, Unauthenticated
-from shared.keys import LEAST_RSA_BITS, MOST_RSA_BITS, KeyKind, PublicKey, spki
+from shared.errors import ColdrootError, NotFound, PeerFailed, RequestRejected, Unauthenticated, Unsupported
+from shared.keys import LEAST_RSA_BITS, MOST_RSA_BITS, CaKind, CaPublicKey, KeyKind, PostQuantum, spki
 from shared.keystore import wrapping
 from shared.keystore.failures import LOST, translated
-from shared.keystore.hsm_keys import HsmKey, PssParameters, hsm_key
+from shared.keystore.hsm_keys import CaHsmKey, PssParameters, hsm_key
 from shared.keystore.module import LOCK, FoundToken, Module, TokenInfo
-from shared.keystore.objects import EC_PARAMETERS, TokenObject, describe, public_key_of, read, read_attributes
+from shared.keystore.objects import (
+    EC_PARAMETERS,
+    ML_DSA_65,
+    TokenObject,
+    describe,
+    public_key_of,
+    read,
+    read_attributes,
+)
+from shared.keystore.quirks import Quirks
 from shared.keystore.wrapping import Unwrapped, WrappedKey
 
 _ID_BYTES = 16
@@ -42,6 +52,17 @@ _SIGN_ONLY = {
     Attribute.DERIVE: False,
     Attribute.DECRYPT: False,
     Attribute.UNWRAP: False,
+}
+
+# PKCS#11 v3.2 §4.3, §4.5 and §4.13: what is no storage object.
+_OF_THE_MODULE = frozenset({ObjectClass.HW_FEATURE, ObjectClass.MECHANISM, ObjectClass.PROFILE})
+_GENERATED_BY: dict[CaKind, Mechanism] = {
+    KeyKind.EC_P256: Mechanism.EC_KEY_PAIR_GEN,
+    KeyKind.EC_P384: Mechanism.EC_KEY_PAIR_GEN,
+    KeyKind.EC_P521: Mechanism.EC_KEY_PAIR_GEN,
+    KeyKind.RSA: Mechanism.RSA_PKCS_KEY_PAIR_GEN,
+    KeyKind.ED25519: Mechanism.EC_EDWARDS_KEY_PAIR_GEN,
+    PostQuantum.ML_DSA_65: Mechanism.ML_DSA_KEY_PAIR_GEN,
 }
 
 
@@ -110,6 +131,20 @@ class Token:
         """What the token says about itself."""
         return self._found.info
 
+    @property
+    def quirks(self) -> Quirks:
+        """What the token does otherwise than the standard says."""
+        return self._module.quirks(self._found)
+
+    def require(self, kind: CaKind) -> None:
+        """Insist that the token has the mechanism that makes keys of a kind.
+
+        Raises:
+            Unsupported: ``hsm.unsupported`` naming the mechanism and the token.
+            PeerFailed: ``hsm.*``.
+        """
+        require_mechanism(self._module, self._found, kind)
+
     def close(self) -> None:
         """Log out and forget the PIN. Keys of this token cannot sign any more."""
         self._pin = None
@@ -147,13 +182,13 @@ class Token:
 
     def generate(
         self,
-        kind: KeyKind,
+        kind: CaKind,
         *,
         label: str,
         key_id: bytes | None = None,
         rsa_bits: int = LEAST_RSA_BITS,
         extractable: bool = False,
-    ) -> HsmKey:
+    ) -> CaHsmKey:
         """Make a key pair inside the token, for signing only.
 
         Args:
@@ -168,25 +203,44 @@ class Token:
             Unsupported: ``hsm.unsupported``.
             PeerFailed: ``hsm.*``.
         """
-        if not label or len(label.encode("utf-8")) > _LONGEST_LABEL or not label.isprintable():
-            raise RequestRejected("hsm.label", f"a key's label has 1 to {_LONGEST_LABEL} printable bytes")
         if kind is KeyKind.RSA and not LEAST_RSA_BITS <= rsa_bits <= MOST_RSA_BITS:
             raise RequestRejected("key.weak", f"RSA keys have {LEAST_RSA_BITS} to {MOST_RSA_BITS} bits, not {rsa_bits}")
         with LOCK:
             session = self._live_session()
-            identifier = key_id or self.random(_ID_BYTES)
-            # Any object, a certificate too: whatever bears the name would be confused with the key.
-            if self._objects({Attribute.LABEL: label}) or self._objects({Attribute.ID: identifier}):
-                raise RequestRejected(
-                    "hsm.key-exists",
-                    f"the token {self.info.label!r} already has an object with the label {label!r} or its id",
-                    hint="choose another label; nothing in a token is ever overwritten",
-                )
+            identifier = self.check_new(label, key_id or self.random(_ID_BYTES))
+            self.require(kind)
+            common = {
+                "id": identifier,
+                "label": label,
+                "store": True,
+                "capabilities": MechanismFlag.SIGN | MechanismFlag.VERIFY,
+                "private_template": _SIGN_ONLY
+                | {Attribute.EXTRACTABLE: extractable}
+                | dict.fromkeys(self.quirks.omitted, DEFAULT),
+            }
             with translated("generating a key in the token"):
-                _generate_pair(session, kind, label, identifier, rsa_bits, extractable=extractable)
+                _generate_pair(session, kind, rsa_bits, common)
             return self.find(key_id=identifier)
 
-    def find(self, *, label: str | None = None, key_id: bytes | None = None) -> HsmKey:
+    def check_new(self, label: str, key_id: bytes) -> bytes:
+        """Insist that a label and an id are fit for a new key, and that no object has either; return the id.
+
+        Raises:
+            RequestRejected: ``hsm.label`` or ``hsm.key-exists``.
+            PeerFailed: ``hsm.*``.
+        """
+        if not label or len(label.encode("utf-8")) > _LONGEST_LABEL or not label.isprintable():
+            raise RequestRejected("hsm.label", f"a key's label has 1 to {_LONGEST_LABEL} printable bytes")
+        # Any object, a certificate too: whatever bears the name would be confused with the key.
+        if self._objects({Attribute.LABEL: label}) or self._objects({Attribute.ID: key_id}):
+            raise RequestRejected(
+                "hsm.key-exists",
+                f"the token {self.info.label!r} already has an object with the label {label!r} or its id",
+                hint="choose another label; nothing in a token is ever overwritten",
+            )
+        return key_id
+
+    def find(self, *, label: str | None = None, key_id: bytes | None = None) -> CaHsmKey:
         """Find a signing key by label, id, or both.
 
         Raises:
@@ -224,7 +278,7 @@ class Token:
                 raw_sign=functools.partial(self._sign, handle),
             )
 
-    def attributes(self, key: HsmKey) -> dict[str, bool | str]:
+    def attributes(self, key: CaHsmKey) -> dict[str, bool | str]:
         """Read back what the token says of a private key, by PKCS#11's names without ``CKA_``.
 
         Raises:
@@ -243,10 +297,10 @@ class Token:
             PeerFailed: ``hsm.*``.
         """
         with LOCK, translated("listing the objects in the token"):
-            found = [describe(each) for each in self._objects({})]
+            found = [describe(each) for each in self._stored({})]
         return tuple(sorted(found, key=lambda each: (each.kind, each.label, each.key_id)))
 
-    def wrap(self, key: HsmKey, secret: bytes) -> WrappedKey:
+    def wrap(self, key: CaHsmKey, secret: bytes) -> WrappedKey:
         """Wrap an extractable private key for a backup (see ``shared.keystore.wrapping``).
 
         Args:
@@ -262,7 +316,7 @@ class Token:
             return wrapping.wrap(self._live_session(), self._private_object(None, key.key_id), secret)
 
     @contextmanager
-    def unwrapped(self, wrapped: WrappedKey, secret: bytes, public_key: PublicKey) -> Iterator[Unwrapped]:
+    def unwrapped(self, wrapped: WrappedKey, secret: bytes, public_key: CaPublicKey) -> Iterator[Unwrapped]:
         """Bring a wrapped private key back for the length of a ``with`` block, as an object of the session only.
 
         Args:
@@ -289,7 +343,7 @@ class Token:
             PeerFailed: ``hsm.*``.
         """
         with LOCK:
-            doomed = self._objects({Attribute.ID: key_id} if key_id is not None else {})
+            doomed = self._stored({Attribute.ID: key_id} if key_id is not None else {})
             destroyed = []
             with translated("destroying an object in the token"):
                 for each in doomed:
@@ -310,6 +364,11 @@ class Token:
         session = self._live_session()
         with translated("searching the token"):
             return list(session.get_objects(template))
+
+    def _stored(self, template: dict[Attribute, Any]) -> list[types.Object]:
+        # A module may show its mechanisms, clocks and profiles as objects. They lie in no token, and nobody made them.
+        found = self._objects(template)
+        return [each for each in found if read(each, Attribute.CLASS) not in _OF_THE_MODULE]
 
     def _private_object(self, label: str | None, key_id: bytes | None) -> types.Object:
         if label is None and key_id is None:
@@ -375,26 +434,41 @@ class Token:
         raise failure
 
 
-def _generate_pair(
-    session: types.Session, kind: KeyKind, label: str, key_id: bytes, rsa_bits: int, *, extractable: bool
-) -> None:
-    common: dict[str, Any] = {
-        "id": key_id,
-        "label": label,
-        "store": True,
-        "capabilities": MechanismFlag.SIGN | MechanismFlag.VERIFY,
-        "private_template": _SIGN_ONLY | {Attribute.EXTRACTABLE: extractable},
-    }
+def require_mechanism(module: Module, found: FoundToken, kind: CaKind) -> None:
+    """Insist that a token, initialised or not, has the mechanism that makes keys of a kind.
+
+    Raises:
+        Unsupported: ``hsm.unsupported`` naming the mechanism and the token.
+        PeerFailed: ``hsm.*``.
+    """
+    wanted = _GENERATED_BY[kind]
+    if wanted not in module.mechanisms(found):
+        info = found.info
+        raise Unsupported(
+            "hsm.unsupported",
+            f"the token {info.label!r} ({info.manufacturer} {info.model}) lacks the mechanism CKM_{wanted.name}: "
+            f"it makes no keys of the kind {kind}",
+            hint="choose another kind of key, or another HSM",
+        )
+
+
+def _generate_pair(session: types.Session, kind: CaKind, rsa_bits: int, common: Mapping[str, Any]) -> None:
     if kind is KeyKind.RSA:
         session.generate_keypair(KeyType.RSA, rsa_bits, **common)
-        return
-    edwards = kind is KeyKind.ED25519
-    session.generate_keypair(
-        KeyType.EC_EDWARDS if edwards else KeyType.EC,
-        mechanism=Mechanism.EC_EDWARDS_KEY_PAIR_GEN if edwards else Mechanism.EC_KEY_PAIR_GEN,
-        public_template={Attribute.EC_PARAMS: EC_PARAMETERS[kind]},
-        **common,
-    )
+    elif isinstance(kind, PostQuantum):
+        session.generate_keypair(
+            KeyType.ML_DSA,
+            mechanism=_GENERATED_BY[kind],
+            public_template={Attribute.PARAMETER_SET: ML_DSA_65},
+            **common,
+        )
+    else:
+        session.generate_keypair(
+            KeyType.EC_EDWARDS if kind is KeyKind.ED25519 else KeyType.EC,
+            mechanism=_GENERATED_BY[kind],
+            public_template={Attribute.EC_PARAMS: EC_PARAMETERS[kind]},
+            **common,
+        )
 
 
 def _ambiguous(what: str, name: str) -> RequestRejected:

@@ -24,9 +24,9 @@ from pkcs11 import exceptions as p11
 from pkcs11.constants import DEFAULT
 
 from shared.errors import PolicyDenied, RequestRejected, Unsupported
-from shared.keys import KeyKind, PublicKey, kind_of
+from shared.keys import CaKind, CaPublicKey, KeyKind, PostQuantum, kind_of
 from shared.keystore.failures import translated
-from shared.keystore.hsm_keys import HsmKey, PssParameters, hsm_key
+from shared.keystore.hsm_keys import CaHsmKey, PssParameters, hsm_key
 from shared.keystore.module import LOCK
 from shared.keystore.objects import read_attributes
 
@@ -53,7 +53,11 @@ class WrapMechanism(StrEnum):
 
 
 _MECHANISMS = {WrapMechanism.PADDED: Mechanism.AES_KEY_WRAP_PAD, WrapMechanism.PLAIN: Mechanism.AES_KEY_WRAP}
-_KEY_TYPES = {KeyKind.RSA: KeyType.RSA, KeyKind.ED25519: KeyType.EC_EDWARDS}
+_KEY_TYPES: dict[CaKind, KeyType] = {
+    KeyKind.RSA: KeyType.RSA,
+    KeyKind.ED25519: KeyType.EC_EDWARDS,
+    PostQuantum.ML_DSA_65: KeyType.ML_DSA,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,7 @@ class WrappedKey:
 class Unwrapped:
     """A key that came back, for a moment."""
 
-    key: HsmKey
+    key: CaHsmKey
     attributes: Mapping[str, bool | str]
     """What the token says of it, by PKCS#11's names without ``CKA_``."""
 
@@ -101,7 +105,9 @@ def wrap(session: types.Session, private: types.Object, secret: bytes) -> Wrappe
 
 
 @contextmanager
-def unwrapped(session: types.Session, wrapped: WrappedKey, secret: bytes, public_key: PublicKey) -> Iterator[Unwrapped]:
+def unwrapped(
+    session: types.Session, wrapped: WrappedKey, secret: bytes, public_key: CaPublicKey
+) -> Iterator[Unwrapped]:
     """Unwrap a private key into the session, and destroy it at the end.
 
     Args:

@@ -16,7 +16,7 @@ import pkcs11
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pkcs11 import Attribute, KeyType, ObjectClass, types
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, types
 from pkcs11.constants import TokenFlag
 
 _P256 = bytes.fromhex("06082a8648ce3d030107")
@@ -127,6 +127,7 @@ class FakeToken(types.Token):
     manufacturer_id = property(lambda _self: "Fake Works")
     model = property(lambda _self: "Fake 1")
     firmware_version = property(lambda _self: (1, 2))
+    slot = property(lambda self: FakeSlot(self._device))
 
     @property
     def flags(self) -> TokenFlag:
@@ -163,6 +164,10 @@ class FakeSlot(types.Slot):
     def slot_id(self) -> int:
         """Any number."""
         return 7
+
+    def get_mechanisms(self) -> set[Mechanism]:
+        """Tell the one thing that it can make."""
+        return {Mechanism.EC_KEY_PAIR_GEN, Mechanism.ECDSA}
 
     def get_token(self) -> types.Token:
         """Return the token unless it was pulled."""
