@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from databases import database as server
+from databases import missing
 from growth import CERTIFICATES, TOKENS, grow
 from measure import run
 from nodes import House, Node, make_house, node
@@ -39,12 +41,19 @@ class Campaign:
         readings: dict[tuple[str, Work], list[Reading]] = {}
         starts: dict[str, list[float]] = {}
         for database in databases:
+            absent = missing(database)
+            if absent is not None:
+                say(f"{absent}: not measured")
+                continue
             works = [each for each in MATRIX if each.database == database and each.kind in kinds]
             house = make_house(self.directory / database)
             with ExitStack() as stack:
                 if database == EMBEDDED:
                     self._starts(house, starts)
-                nodes = [stack.enter_context(node(each, house, workers=self.workers)) for each in self.products]
+                nodes = []
+                for product in self.products:
+                    own = stack.enter_context(server(database))
+                    nodes.append(stack.enter_context(node(product, house, database=own, workers=self.workers)))
                 self._rounds(house, nodes, works, readings)
         return Outcome(readings=readings, starts=starts)
 

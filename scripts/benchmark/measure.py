@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nodes import House, Node
 from programs import Failed
-from works import Reading, Work
+from works import OURS, Reading, Work
 
 _SOURCE = Path(__file__).parent / "loadgen"
 _PATIENCE = 300.0
@@ -36,7 +36,7 @@ def build(directory: Path) -> Path:
     return program
 
 
-def run(program: Path, house: House, node: Node, work: Work, *, database: int | None = None) -> Reading:
+def run(program: Path, house: House, node: Node, work: Work) -> Reading:
     """Put one load on a node.
 
     Args:
@@ -44,17 +44,18 @@ def run(program: Path, house: House, node: Node, work: Work, *, database: int | 
         house: whose names and keys are used.
         node: takes the load.
         work: the load.
-        database: process number of its database server, if it has one.
 
     Raises:
         Failed: an answer was wrong, or the load generator gave up.
     """
-    command = [
+    command: list[str | Path] = [
         program, "-url", node.url, "-root", house.home.root, "-provisioner-key", house.provisioner_key,
         "-kid", house.kid, "-work", work.kind, "-connections", str(work.connections),
         "-requests", str(max(work.requests, work.connections)), "-warmup", str(max(32, 2 * work.connections)),
-        "-watch", f"node={node.pid}", *(("-watch", f"database={database}") if database else ()),
+        "-watch", f"node={node.pid}",
     ]  # fmt: skip
+    if node.database_pid is not None:
+        command += ["-watch", f"database={node.database_pid}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE)
     if not done.stdout:
         raise Failed(f"{node.product}, {work.name}: {done.stderr.strip()}")
@@ -72,8 +73,7 @@ def run(program: Path, house: House, node: Node, work: Work, *, database: int | 
         node_memory=at_node["own_mib"],
         node_resident=at_node["resident_mib"],
     )
-    if reading.failed:
-        say = "; ".join(seen["complaints"])
-        if node.product == "coldroot":
-            raise Failed(f"{reading.failed} of {reading.requests} answers were wrong ({work.name}): {say}")
+    if reading.failed and node.product == OURS:
+        complaints = "; ".join(seen["complaints"])
+        raise Failed(f"{reading.failed} of {reading.requests} answers were wrong ({work.name}): {complaints}")
     return reading

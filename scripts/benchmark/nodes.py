@@ -26,8 +26,14 @@ _START = 60.0
 STEP_CA = shutil.which("step-ca")
 ONLINE = Path(sys.executable).parent / "online"
 
-Database = Mapping[str, object]
-"""The block ``db`` of a ca.json."""
+
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """A database server that runs."""
+
+    block: Mapping[str, str]
+    """What a ca.json says of it: both products read the same."""
+    pid: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +79,8 @@ class Node:
     product: str
     url: str
     pid: int
+    database_pid: int | None
+    """Of its database server, if it has one."""
     seconds: float
     """From the command to the first healthy answer."""
 
@@ -91,7 +99,7 @@ def node(product: str, house: House, *, database: Database | None = None, worker
         Failed: it does not answer.
     """
     port = free_port()
-    directory = house.path / (product if database is None else f"{product}-{database['type']}")
+    directory = house.path / (product if database is None else f"{product}-networked")
     log = house.path / f"{directory.name}.log"
     if product == OURS:
         command, environment = _ours(house, directory, database, port, workers)
@@ -100,7 +108,13 @@ def node(product: str, house: House, *, database: Database | None = None, worker
     begun = time.monotonic()
     with running(command, log, environment=environment) as process:
         _wait(port, house.home.root, process, log)
-        yield Node(product=product, url=f"https://localhost:{port}", pid=process.pid, seconds=time.monotonic() - begun)
+        yield Node(
+            product=product,
+            url=f"https://localhost:{port}",
+            pid=process.pid,
+            database_pid=database.pid if database is not None else None,
+            seconds=time.monotonic() - begun,
+        )
 
 
 def _ours(
@@ -112,7 +126,7 @@ def _ours(
         config = directory / "config" / "ca.json"
         if not directory.exists():
             shutil.copytree(house.home.path, directory, ignore=shutil.ignore_patterns("*.db*"))
-        config.write_text(json.dumps({**document, "db": database}))
+        config.write_text(json.dumps({**document, "db": database.block}))
         subprocess.run([ONLINE, "--home", directory, "db", "upgrade"], check=True, capture_output=True)
     command = [str(ONLINE), "serve", str(config), "--password-file", str(house.password)]
     return [*command, "--address", f"127.0.0.1:{port}", "--workers", str(workers)], dict(os.environ)
@@ -129,7 +143,7 @@ def _peer(house: House, directory: Path, database: Database | None, port: int) -
         "key": str(ours / "secrets" / "intermediate_ca_key"),
         "address": f"127.0.0.1:{port}",
         "logger": {"format": "text"},
-        "db": database or {"type": "badgerv2", "dataSource": str(directory / "db")},
+        "db": database.block if database is not None else {"type": "badgerv2", "dataSource": str(directory / "db")},
     }
     config = directory / "ca.json"
     config.write_text(json.dumps(document))
