@@ -12,9 +12,10 @@ from online.cli.options import FILE, Where, force_option, where_options
 from online.cli.renew_options import hook_options, output_options
 from online.cli.renewing import EXIT_NOT_DUE, EXIT_NOT_TOLD, EXPIRES_IN, finish_interrupted, is_due
 from online.renewal import renew as renewing
+from online.renewal import untold
 from online.renewal.agent import Agent
 from online.renewal.attempt import refresh_outputs, renew_pair
-from online.renewal.hooks import Hooks, tell
+from online.renewal.hooks import Hooks, Renewed, tell
 from online.renewal.install import check_output
 from online.renewal.outputs import Outputs
 from online.renewal.pair import Pair
@@ -151,7 +152,7 @@ def _once(ctx: click.Context, pair: Pair, where: Where, *, out: Path | None, for
     """Renew once.
 
     1. What would fail afterwards fails now, before the CA is asked.
-    2. Not due: only what an earlier run left undone is done.
+    2. Not due: only what an earlier run left undone is done, telling included.
     3. Renewed, then told.
     """
     secret = terminal.secret_from(pair.password_file)
@@ -164,12 +165,21 @@ def _once(ctx: click.Context, pair: Pair, where: Where, *, out: Path | None, for
     # 2.
     if not is_due(renewing.load_chain(pair.certificate), pair.expires_in, force=force):
         refresh_outputs(pair, secret)
+        renewed = untold.owed(pair)
+        if renewed is not None:
+            terminal.say("An earlier run was interrupted before all were told of its renewal.")
+            _tell(ctx, pair, renewed, step_compat=step_compat)
         ctx.exit(0 if step_compat else EXIT_NOT_DUE)
     # 3.
     renewed = renew_pair(pair, where.trust(), secret, now=datetime.now(UTC), out=out)
     terminal.say(f"Your certificate has been saved in {out or pair.certificate}.")
+    _tell(ctx, pair, renewed, step_compat=step_compat)
+
+
+def _tell(ctx: click.Context, pair: Pair, renewed: Renewed, *, step_compat: bool) -> None:
     failed = tell(pair.hooks, renewed)
     for line in failed:
         terminal.warn(line)
     if failed:
         ctx.exit(EXIT_FAILED if step_compat else EXIT_NOT_TOLD)
+    untold.fulfilled(pair)

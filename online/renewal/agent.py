@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from online.notify import Watchdog, notify
+from online.renewal import untold
 from online.renewal.attempt import refresh_outputs, renew_pair
 from online.renewal.hooks import Renewed, tell
 from online.renewal.install import check_output
@@ -87,6 +88,7 @@ class Agent:
             renew=self._renew,
             refresh=lambda pair: refresh_outputs(pair, self._secret(pair)),
             tell=_tell,
+            owed=untold.owed,
             now=system_moment,
             chance=random.random,
             say=say,
@@ -221,4 +223,7 @@ class Agent:
 
 
 def _tell(pair: Pair, renewed: Renewed) -> tuple[str, ...]:
-    return tell(pair.hooks, renewed)
+    failed = tell(pair.hooks, renewed)
+    if not failed:
+        untold.fulfilled(pair)
+    return failed

@@ -4,7 +4,8 @@ Invariants:
 
 * the pair is read from the disk anew at each attempt: whoever replaced it meanwhile is not undone;
 * an attempt that raises left the old pair in place, whole;
-* a new key is encrypted as the old one was, with the same password.
+* a new key is encrypted as the old one was, with the same password;
+* who is to be told of it is noted on the disk before the pair is replaced (``online.renewal.untold``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from online.client import Chain
 from online.https import Identity
 from online.key_choice import KeyChoice
 from online.renewal import renew as renewing
+from online.renewal import untold
 from online.renewal.hooks import Renewed
 from online.renewal.install import install_certificate, install_pair, write_further
 from online.renewal.pair import Pair
@@ -109,6 +111,8 @@ def renew_pair(
                 return _told(pair, old, chain, rekeyed=True)
         chain = renewing.renew(trust, old.identity, mtls=pair.mtls, now=now, rng=rng)
         further = pair.outputs.render(chain, old.identity.key, old.key_pem)
+        if out is None:
+            untold.promise(pair, old.chain[0])
         install_certificate(out or pair.certificate, chain, overwrite=True, key=pair.key_file, further=further)
         return _told(pair, old, chain, rekeyed=False, out=out)
 
@@ -137,6 +141,7 @@ def _rekeyed(pair: Pair, trust: Trust, old: InUse, *, now: datetime, rng: renewi
         return None
     pem = private_key_pem(new_key, old.password)
     further = pair.outputs.render(chain, new_key, pem)
+    untold.promise(pair, old.chain[0])
     install_pair(pair.certificate, pair.key_file, chain, pem, overwrite=True, further=further)
     return chain
 

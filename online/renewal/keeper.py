@@ -4,7 +4,8 @@ Invariants:
 
 * a pair that somebody else replaced is noticed by its file, and what was known of the old one is forgotten;
 * whatever fails, there is a next attempt, and it lies before the certificate's end while that is possible;
-* who was to be told and was not is told again, until it worked or the certificate was replaced;
+* who was to be told and was not is told again, until it worked or the certificate was replaced, also when it was
+  another process that did not;
 * the moment of a renewal is one of the wall clock, as certificates are; waiting after a failure is measured by a clock
   that never steps and runs on while the machine sleeps.
 """
@@ -51,6 +52,8 @@ class Work:
     """Writes further files that an interrupted run left behind."""
     tell: Callable[[Pair, Renewed], tuple[str, ...]]
     """Returns a line for each that was not told."""
+    owed: Callable[[Pair], Renewed | None]
+    """Returns what an earlier process was to tell and did not."""
     now: Callable[[], Moment]
     chance: Callable[[], float]
     """Draws from 0 up to 1."""
@@ -103,6 +106,7 @@ class Keeper:
         try:
             leaf = renewing.load_chain(self.pair.certificate)[0]
             due = self.pair.due_at(leaf, now=at.wall, chance=self._work.chance())
+            owed = self._work.owed(self.pair)
         except ColdrootError as error:
             self.leaf, self.due = None, None
             self._failed(error, at)
@@ -113,7 +117,7 @@ class Keeper:
             else:
                 self._work.say(f"{self.pair.name}: first renewal {_span(due - at.wall)}")
             self._forget()
-            self.leaf, self.due = leaf, due
+            self.leaf, self.due, self._owed = leaf, due, owed
             self._unrefreshed = bool(self.pair.outputs)
 
     def is_ready(self, at: Moment) -> bool:
@@ -126,7 +130,7 @@ class Keeper:
             return 0.0
         if self._retry_at is not None:
             return self._retry_at - at.elapsed
-        if self._unrefreshed:
+        if self._unrefreshed or self._owed is not None:
             return 0.0
         return float("inf") if self.due is None else self.due - at.wall
 
@@ -153,11 +157,14 @@ class Keeper:
             due = hurry or self.due is None or at.wall >= self.due
             if due:
                 self._renew(at)
-            elif self._owed is not None:
-                self._tell(self._owed)
             elif self._unrefreshed:
                 self._work.refresh(self.pair)
+                # Who is still to be told may read those files.
+                owed = self._owed
                 self._forget()
+                self._owed = owed
+            elif self._owed is not None:
+                self._tell(self._owed)
             else:
                 self._renew(at)
         except ColdrootError as error:

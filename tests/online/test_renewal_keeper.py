@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class Scene:
     answer: Callable[[], None] = lambda: None
     """Raises when the CA shall refuse."""
     deaf: tuple[str, ...] = ()
+    owed: Renewed | None = None
+    """What an earlier process did not tell."""
     said: list[str] = field(default_factory=list)
     renewals: int = 0
     told: int = 0
@@ -95,6 +97,7 @@ class Scene:
             renew=self._renew,
             refresh=self._refresh,
             tell=self._tell,
+            owed=lambda _: self.owed,
             now=self.moment,
             chance=lambda: self.chance,
             say=self.said.append,
@@ -338,3 +341,22 @@ def test_the_status_is_written_when_something_changed(scene: Scene) -> None:
     broken = StatusFile(scene.directory / "missing" / "status.json")
     assert broken.update([keeper], scene.moment()) is not None
     assert broken.update([keeper], scene.moment()) is None
+
+
+def test_what_an_earlier_agent_did_not_tell_is_told_at_once(scene: Scene, tmp_path: Path) -> None:
+    """Without this, a restart of the agent would make a server keep its old certificate until the next renewal."""
+    old, new = scene.leaf()[0], x509.load_pem_x509_certificate(scene.pair.certificate.read_bytes())
+    scene.owed = Renewed(certificate=scene.pair.certificate, key=scene.pair.key, old=old, new=new, rekeyed=False)
+    scene.deaf = ("nginx: not running",)
+    keeper = scene.keeper()
+    assert scene.step(keeper)
+    assert (scene.told, scene.renewals, keeper.not_told) == (1, 0, scene.deaf)
+    scene.deaf = ()
+    scene.run(keeper, 60)
+    assert (scene.told, scene.renewals, keeper.not_told, keeper.error) == (2, 0, (), None)
+    combined = replace(scene.pair, outputs=Outputs(combined=tmp_path / "foo.pem"))
+    second = scene.keeper(combined)
+    assert scene.step(second)
+    assert (scene.refreshed, scene.told) == (1, 2), "the files that are read by whoever is told come first"
+    assert scene.step(second)
+    assert scene.told == 3
