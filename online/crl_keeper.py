@@ -22,7 +22,7 @@ from online.accesslog import Log
 from online.config import Config
 from online.crl import CrlBuilder
 from online.node import open_hierarchy
-from online.store.sqlite import open_store
+from online.store.open import open_store
 from shared.clock import Clock, rfc3339
 from shared.errors import ColdrootError, Fatal
 from shared.keystore import SecretCallback

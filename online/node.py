@@ -20,8 +20,8 @@ from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
 from online.revocation import Revoker
 from online.signing_key import SigningKey
+from online.store.open import Timed, open_store
 from online.store.protocol import Lineage
-from online.store.sqlite import Timed, open_store
 from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
 from shared.clock import Clock

@@ -16,7 +16,7 @@ import click
 from shared.command import Group
 
 INSTALL = "python3 -m pip install 'coldroot[online]'"
-_EXTRA = frozenset({"aiohttp", "httptools", "jwt", "prometheus_client", "sqlalchemy"})
+_EXTRA = frozenset({"aiohttp", "alembic", "asyncpg", "httptools", "jwt", "prometheus_client", "sqlalchemy"})
 
 # The order is the order of a first day with the node: make it, run it, use it, look at it.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "import": ("establish", "import_reply", "Install the certificates that the ceremony sent back."),
     "import-step": ("import_step", "import_step", "Tell what of a step-ca installation comes along."),
     "config": ("config", "config", "Look at a node's configuration, its ca.json."),
+    "db": ("db", "db", "Look after the node's database: upgrade it."),
     "serve": ("serve", "serve", "Run the issuing node until it is told to stop."),
     "bootstrap": ("trust", "bootstrap", "Make this machine trust a CA, by the fingerprint of its root."),
     "install": ("trust_store", "install", "Make every program of this machine trust a root."),

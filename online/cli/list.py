@@ -14,8 +14,8 @@ from online.cli.options import FILE, home_option, json_option
 from online.config import load_config
 from online.home import Home
 from online.store import CertificateKind
+from online.store.open import open_inventory
 from online.store.search import CLIENTS, LARGEST_PAGE, Found, Search, Status
-from online.store.sqlite_search import open_inventory
 from shared import terminal
 from shared.durations import parse_duration
 from shared.errors import RequestRejected

@@ -19,7 +19,7 @@ from online.node import open_revoker
 from online.provisioners.protocol import Operation
 from online.renewal import renew as renewing
 from online.revocation import revoke_unknown
-from online.store.sqlite import open_store
+from online.store.open import open_store
 from online.trust import TokenHint, Trust
 from shared import terminal
 from shared.clock import SystemClock

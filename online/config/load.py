@@ -15,6 +15,7 @@ from online.claims import Claims, merge, parse_claims
 from online.config import unsupported
 from online.config.address import parse_address
 from online.config.crl import parse_crl
+from online.config.database import parse_database
 from online.config.kms import merge_key, read_kms
 from online.config.own import parse_least_status, parse_rate_limit, parse_renewal
 from online.config.settings import (
@@ -25,7 +26,6 @@ from online.config.settings import (
     DEFAULT_TRACE_HEADER,
     KNOWN_SUITES,
     Config,
-    DatabaseSettings,
     LoggerSettings,
     TlsSettings,
     TlsVersion,
@@ -135,7 +135,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         metrics_address=_metrics_address(top),
         dns_names=dns_names,
         common_name=_common_name(top),
-        db=_database(top, home),
+        db=parse_database(top, home),
         tls=_tls(top),
         logger=_logger(top),
         stated_claims=stated,
@@ -224,24 +224,6 @@ def _common_name(top: Fields) -> str:
         if error.code.startswith("config."):
             raise
         raise RequestRejected("config.malformed", f"commonName: {error.message}") from None
-
-
-def _database(top: Fields, home: Path) -> DatabaseSettings:
-    if "db" not in top:
-        raise RequestRejected("config.missing-key", "db is missing", hint=unsupported.NEW_DATABASE)
-    value = top.raw("db")
-    kind = value.get("type") if isinstance(value, dict) else None
-    if isinstance(kind, str) and kind.lower() in unsupported.DATABASE_TYPES:
-        # Said before anything else in the block is looked at: its other keys depend on the type.
-        raise Unsupported(
-            "config.unsupported-database",
-            f"db.type: step-ca's {kind} database is not supported",
-            hint=f"{unsupported.NEW_DATABASE}; {unsupported.FROM_STEP}",
-        )
-    block = Fields(value, path="db", known={"type", "dataSource"}, unsupported=unsupported.DATABASE)
-    if block.text("type") != "sqlite":
-        raise RequestRejected("config.malformed", "db.type is not a known database", hint=unsupported.NEW_DATABASE)
-    return DatabaseSettings(data_source=str(home / block.text("dataSource")))
 
 
 def _tls(top: Fields) -> TlsSettings:

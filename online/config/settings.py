@@ -77,9 +77,14 @@ class TlsSettings:
 class DatabaseSettings:
     """The ``db`` block."""
 
-    data_source: str
-    """For SQLite, the path of the database file, resolved."""
+    data_source: str = field(repr=False)
+    """For SQLite, the path of the database file, resolved; otherwise an address, which may hold a password."""
     type: str = "sqlite"
+    """``sqlite``, ``postgresql`` or ``mysql``; MariaDB counts as the latter."""
+    database: str = ""
+    """The name of the database on its server; empty when the address says it."""
+    where: str = ""
+    """Server and database, safe to show; empty for SQLite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

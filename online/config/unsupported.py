@@ -36,7 +36,11 @@ DATABASE = {
     "database": "remove it: SQLite is one file, named by dataSource",
     "valueDir": "remove it: it belongs to step-ca's badger database",
 }
-DATABASE_TYPES = frozenset({"badger", "badgerv1", "badgerv2", "bbolt", "mysql", "postgresql"})
+NETWORKED_DATABASE = {
+    "badgerFileLoadingMode": "remove it: it belongs to step-ca's badger database",
+    "valueDir": "remove it: it belongs to step-ca's badger database",
+}
+DATABASE_TYPES = frozenset({"badger", "badgerv1", "badgerv2", "bbolt"})
 FROM_STEP = "online import-step DIR --write makes the node's file from step-ca's, where DIR is step-ca's home"
 NEW_DATABASE = 'the node keeps its own: write "db": {"type": "sqlite", "dataSource": "db/coldroot.db"}'
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from online.config import load_config
 from online.moving.step_home import StepHome
 from online.revocation import revoke_unknown
-from online.store.sqlite import open_store
+from online.store.open import open_store
 from shared import durable
 from shared.crl import Reason
 from shared.errors import RequestRejected

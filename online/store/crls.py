@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from online.store.operations import Operation
-from online.store.rows import seconds
+from online.store.rows import Row, seconds
 from online.store.schema import CERTIFICATE, CRL, CRL_NUMBER, REVOCATION
 from online.store.sqlite_file import Database, failure
 from shared.crl import Reason, RevokedEntry
@@ -122,6 +122,19 @@ class CrlStore(Protocol):
         ...
 
 
+def crl_values(crl: PublishedCrl) -> dict[str, Any]:
+    """Return the columns of ``crl``."""
+    return {
+        "number": crl.number,
+        "issuer": crl.issuer,
+        "url": crl.url,
+        "this_update": seconds(crl.this_update),
+        "next_update": seconds(crl.next_update),
+        "revocations": crl.revocations,
+        "der": crl.der,
+    }
+
+
 def reserve(now: datetime) -> Operation:
     """Give out a number; the operation's outcome is the number."""
     statement = insert(CRL_NUMBER).values(only=1, given_out=seconds(now))
@@ -143,15 +156,7 @@ def publish(crl: PublishedCrl) -> Operation:
     1. Its number must still be the newest.
     2. It takes the place of those before.
     """
-    values = {
-        "number": crl.number,
-        "issuer": crl.issuer,
-        "url": crl.url,
-        "this_update": seconds(crl.this_update),
-        "next_update": seconds(crl.next_update),
-        "revocations": crl.revocations,
-        "der": crl.der,
-    }
+    values = crl_values(crl)
 
     def run(connection: sa.Connection) -> ColdrootError | int:
         # 1.
@@ -166,10 +171,10 @@ def publish(crl: PublishedCrl) -> Operation:
 
 
 _FACTS = (CRL.c.number, CRL.c.issuer, CRL.c.url, CRL.c.this_update, CRL.c.next_update, CRL.c.revocations)
-_NEWEST_FACTS = sa.select(*_FACTS).order_by(CRL.c.number.desc()).limit(1)
-_NEWEST = sa.select(*_FACTS, CRL.c.der).order_by(CRL.c.number.desc()).limit(1)
-_COUNT = sa.select(sa.func.count()).select_from(REVOCATION)
-_REVOKED = (
+NEWEST_FACTS = sa.select(*_FACTS).order_by(CRL.c.number.desc()).limit(1)
+NEWEST = sa.select(*_FACTS, CRL.c.der).order_by(CRL.c.number.desc()).limit(1)
+COUNT = sa.select(sa.func.count()).select_from(REVOCATION)
+REVOKED = (
     sa.select(REVOCATION.c.serial, REVOCATION.c.revoked_at, REVOCATION.c.reason_code)
     .outerjoin(CERTIFICATE, CERTIFICATE.c.serial == REVOCATION.c.serial)
     .where(sa.or_(CERTIFICATE.c.not_after.is_(None), CERTIFICATE.c.not_after >= sa.bindparam("horizon")))
@@ -216,16 +221,16 @@ class SqliteCrls:
                 raise StoreFailed("store.closed", "the store is closed")
             try:
                 connection = self._looks.connection()
-                row = connection.execute(_NEWEST_FACTS).mappings().first()
+                row = connection.execute(NEWEST_FACTS).mappings().first()
                 connection.rollback()
             except Exception as error:  # noqa: BLE001 (whatever a database throws, it is the database that failed)
                 self._looks.drop()
                 raise failure(error) from None
-        return None if row is None else CrlFacts(**_fields(row))
+        return None if row is None else facts_of(row)
 
     async def revocations(self) -> int:
         """See ``CrlStore.revocations``."""
-        return await asyncio.to_thread(self._once, lambda connection: int(connection.execute(_COUNT).scalar_one()))
+        return await asyncio.to_thread(self._once, lambda connection: int(connection.execute(COUNT).scalar_one()))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -244,25 +249,46 @@ class SqliteCrls:
             database.drop()
 
 
-def _snapshot(connection: sa.Connection, horizon: int) -> Snapshot:
-    # Two statements, one moment: a transaction of SQLite reads what was committed when it began.
-    connection.exec_driver_sql("BEGIN")
-    count = int(connection.execute(_COUNT).scalar_one())
-    rows = connection.execute(_REVOKED, {"horizon": horizon})
+def snapshot_of(connection: sa.Connection, horizon: int) -> Snapshot:
+    """Read what is revoked, inside a transaction that sees one moment.
+
+    Args:
+        connection: in such a transaction.
+        horizon: seconds since 1970; what ended before is left out.
+    """
+    count = int(connection.execute(COUNT).scalar_one())
+    rows = connection.execute(REVOKED, {"horizon": horizon})
     entries = tuple(
         RevokedEntry(serial=int(serial, 16), revoked_at=_moment(revoked_at), reason=Reason(reason))
         for serial, revoked_at, reason in rows
     )
-    connection.rollback()
     return Snapshot(entries=entries, revocations=count)
 
 
+def _snapshot(connection: sa.Connection, horizon: int) -> Snapshot:
+    # Two statements, one moment: a transaction of SQLite reads what was committed when it began.
+    connection.exec_driver_sql("BEGIN")
+    snapshot = snapshot_of(connection, horizon)
+    connection.rollback()
+    return snapshot
+
+
 def _newest(connection: sa.Connection) -> PublishedCrl | None:
-    row = connection.execute(_NEWEST).mappings().first()
-    return None if row is None else PublishedCrl(**_fields(row), der=row["der"])
+    row = connection.execute(NEWEST).mappings().first()
+    return None if row is None else published_of(row)
 
 
-def _fields(row: sa.RowMapping) -> dict[str, Any]:
+def published_of(row: sa.RowMapping) -> PublishedCrl:
+    """Read a row of ``NEWEST``."""
+    return PublishedCrl(**_fields(row), der=row["der"])
+
+
+def facts_of(row: Row) -> CrlFacts:
+    """Read a row of ``NEWEST_FACTS``."""
+    return CrlFacts(**_fields(row))
+
+
+def _fields(row: Row) -> dict[str, Any]:
     return {
         "number": row["number"],
         "issuer": row["issuer"],

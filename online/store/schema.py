@@ -7,65 +7,87 @@ looking certificates up that ``online.store.search`` offers has an index, for th
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 VERSION = 3
 """Raised with every change of the tables. A database of another version is refused, never adapted in passing."""
 
+LONGEST_NAME = 500
+"""So much of a name is indexed by a database server; SQLite takes any."""
+
 METADATA = sa.MetaData()
 _SERIAL = sa.String(40)
 _DIGEST = sa.String(64)
+# A provisioner's name has up to 256 characters, and its identifier one or two such parts.
+_PROVISIONER = sa.String(600)
+_PROVISIONER_NAME = sa.String(300)
+# SQLite numbers rows by themselves only in a column of this very type.
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+_DER = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
+_LIST = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+_NAME = sa.Text().with_variant(sa.String(LONGEST_NAME), "mysql")
+# Names are compared as they were folded, byte by byte; and rows are locked, tables never.
+_SERVER: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 SCHEMA_VERSION = sa.Table(
     "coldroot_schema",
     METADATA,
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    **_SERVER,
 )
 
 USED_TOKEN = sa.Table(
     "used_token",
     METADATA,
-    sa.Column("provisioner_id", sa.String(255), primary_key=True),
+    sa.Column("provisioner_id", _PROVISIONER, primary_key=True),
     sa.Column("digest", _DIGEST, primary_key=True),
     sa.Column("expires", sa.BigInteger, nullable=False, index=True),
     sqlite_with_rowid=False,
+    **_SERVER,
 )
 
 CERTIFICATE = sa.Table(
     "certificate",
     METADATA,
     # In the order of issuance: new rows go to the end of the table, and a page of results continues behind a number.
-    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("number", _NUMBER, primary_key=True),
     sa.Column("serial", _SERIAL, nullable=False, unique=True),
-    sa.Column("der", sa.LargeBinary, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),
-    sa.Column("sans", sa.Text, nullable=False),
+    sa.Column("der", _DER, nullable=False),
+    sa.Column("subject", _TEXT, nullable=False),
+    sa.Column("sans", _TEXT, nullable=False),
     sa.Column("not_before", sa.BigInteger, nullable=False),
     sa.Column("not_after", sa.BigInteger, nullable=False, index=True),
     sa.Column("key_digest", _DIGEST, nullable=False),
-    sa.Column("provisioner_id", sa.String(255), nullable=False),
-    sa.Column("provisioner_name", sa.String(255), nullable=False),
+    sa.Column("provisioner_id", _PROVISIONER, nullable=False),
+    sa.Column("provisioner_name", _PROVISIONER_NAME, nullable=False),
     sa.Column("parent", _SERIAL, nullable=True),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Index("ix_certificate_provisioner", "provisioner_name", "number"),
     sa.Index("ix_certificate_kind", "kind", "number"),
     sa.Index("ix_certificate_parent", "parent", sqlite_where=sa.text("parent IS NOT NULL")),
+    **_SERVER,
 )
 
 # Each name once, however often its certificate was renewed: a search for a part of a name reads these rows only.
 NAME = sa.Table(
     "name",
     METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("text", sa.Text, nullable=False, unique=True),
+    sa.Column("id", _NUMBER, primary_key=True),
+    sa.Column("text", _NAME, nullable=False, unique=True),
+    **_SERVER,
 )
 
 CERTIFICATE_NAME = sa.Table(
     "certificate_name",
     METADATA,
-    sa.Column("name_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name_id", _NUMBER, primary_key=True, autoincrement=False),
+    sa.Column("number", _NUMBER, primary_key=True, autoincrement=False),
     sqlite_with_rowid=False,
+    **_SERVER,
 )
 
 REVOCATION = sa.Table(
@@ -74,11 +96,12 @@ REVOCATION = sa.Table(
     sa.Column("serial", _SERIAL, primary_key=True),
     sa.Column("revoked_at", sa.BigInteger, nullable=False),
     sa.Column("reason_code", sa.Integer, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("reason", _TEXT, nullable=False),
     sa.Column("proof", sa.String(16), nullable=False),
-    sa.Column("provisioner_id", sa.String(255), nullable=False),
+    sa.Column("provisioner_id", _PROVISIONER, nullable=False),
     sa.Column("compromised_key", _DIGEST, nullable=True),
     sqlite_with_rowid=False,
+    **_SERVER,
 )
 
 COMPROMISED_KEY = sa.Table(
@@ -86,6 +109,7 @@ COMPROMISED_KEY = sa.Table(
     METADATA,
     sa.Column("key_digest", _DIGEST, primary_key=True),
     sqlite_with_rowid=False,
+    **_SERVER,
 )
 
 # The list that is served. The bytes stand last: whoever wants to know its number does not read them.
@@ -94,11 +118,12 @@ CRL = sa.Table(
     METADATA,
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("issuer", _DIGEST, nullable=False),
-    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("url", _TEXT, nullable=False),
     sa.Column("this_update", sa.BigInteger, nullable=False),
     sa.Column("next_update", sa.BigInteger, nullable=False),
     sa.Column("revocations", sa.Integer, nullable=False),
-    sa.Column("der", sa.LargeBinary, nullable=False),
+    sa.Column("der", _LIST, nullable=False),
+    **_SERVER,
 )
 
 # One row: the newest number that was given out, whether or not a list came of it.
@@ -107,5 +132,6 @@ CRL_NUMBER = sa.Table(
     METADATA,
     sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("given_out", sa.BigInteger, nullable=False),
-    sa.CheckConstraint("only = 1", name="ck_crl_number_only"),
+    sa.CheckConstraint(sa.column("only") == 1, name="ck_crl_number_only"),
+    **_SERVER,
 )

@@ -250,7 +250,7 @@ _CHILD = CERTIFICATE.alias("child")
 
 
 def _successors() -> sa.Label[str]:
-    listed = sa.select(sa.func.group_concat(_CHILD.c.serial)).where(_CHILD.c.parent == CERTIFICATE.c.serial)
+    listed = sa.select(sa.func.aggregate_strings(_CHILD.c.serial, ",")).where(_CHILD.c.parent == CERTIFICATE.c.serial)
     return listed.scalar_subquery().label("successors")
 
 

@@ -85,7 +85,7 @@ def test_a_setting_of_step_ca_that_is_not_supported(dotted: str, value: Any) -> 
     assert error.hint
 
 
-@pytest.mark.parametrize("kind", ["badger", "badgerv1", "badgerv2", "badgerV2", "bbolt", "mysql", "postgresql"])
+@pytest.mark.parametrize("kind", ["badger", "badgerv1", "badgerv2", "badgerV2", "bbolt"])
 def test_a_database_of_step_ca_is_refused_by_name(kind: str) -> None:
     """The one thing to change when switching: the message names the database, the hint gives the new block."""
     error = refuse({"db": {"type": kind, "dataSource": "/x", "badgerFileLoadingMode": "", "database": "ca"}})

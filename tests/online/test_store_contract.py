@@ -1,4 +1,4 @@
-"""The promises of the Store protocol, kept by the SQLite store and by the fake that stands in for it."""
+"""The promises of the Store protocol, kept by every kind of database and by the fake that stands in for them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from fakes.clock import NOON
+from fakes.databases import shared_server
 from fakes.rows import certificate_row, revocation_of, token_use
 from fakes.store import MemoryStore
 
+from online.config import DatabaseSettings
 from online.store import Store, TokenUse
-from online.store.sqlite import SqliteStore, create_database
+from online.store.open import open_store
+from online.store.sqlite import create_database
 from shared.errors import PolicyDenied, RequestRejected, StoreFailed, Unauthenticated
 from shared.serials import LARGEST_SERIAL
 
 
-@pytest_asyncio.fixture(params=["sqlite", "memory"])
+@pytest_asyncio.fixture(params=["sqlite", "postgresql", "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
         return
-    create_database(tmp_path / "ca.db")
-    opened = SqliteStore(tmp_path / "ca.db")
+    if request.param == "sqlite":
+        create_database(tmp_path / "ca.db")
+        settings = DatabaseSettings(data_source=str(tmp_path / "ca.db"))
+    else:
+        settings = await asyncio.to_thread(shared_server(request.param).fresh)
+    opened = open_store(settings)
     yield opened
     await opened.close()
 

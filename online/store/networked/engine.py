@@ -1,0 +1,113 @@
+"""What differs between the kinds of database server, as one interface.
+
+Invariants: an engine opens connections in autocommit mode and writes BEGIN and COMMIT itself, so that there is no
+doubt when a transaction begins and whether its end was asked for; it opens none before it is asked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from online.store.networked.failures import Verdict
+from online.store.protocol import CertificateRow, Lineage, TokenUse
+from shared.errors import ColdrootError
+
+Outcome = ColdrootError | int
+
+
+class Gate(Enum):
+    """The lock that orders what must not overlap; released with the transaction."""
+
+    SHARED = auto()
+    """Certificates are issued: many at once."""
+    EXCLUSIVE = auto()
+    """A revocation, or a change of the tables: no certificate is being recorded meanwhile, on any node."""
+    SNAPSHOT = auto()
+    """No lock: reading, all at one moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue:
+    """A certificate to be recorded, and what with; see ``Store.record_certificate``."""
+
+    token: TokenUse | None
+    certificate: CertificateRow
+    lineage: Lineage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One open connection."""
+
+    connection: AsyncConnection
+    """Through SQLAlchemy, in autocommit mode."""
+    driver: Any
+    """The driver's own object of the same connection."""
+    notices: list[Any] = field(default_factory=list, repr=False)
+    """What the server said aside."""
+    clustered: bool = False
+    """Whether several servers take writes (Galera), so that locks of one mean nothing to the others."""
+
+
+class Engine(Protocol):
+    """A kind of database server. Its methods raise whatever the driver raises; ``judge`` reads it."""
+
+    where: str
+    """Server and database, safe to show."""
+
+    async def connect(self) -> Session:
+        """Open a connection to a server that takes writes, within a time limit."""
+        ...
+
+    def abort(self, session: Session) -> None:
+        """Cut a connection at once, without a word to the server."""
+        ...
+
+    async def begin(self, session: Session, gate: Gate) -> None:
+        """Begin a transaction behind a gate."""
+        ...
+
+    async def check(self, session: Session) -> None:
+        """Insist, inside a transaction, on this program's version of the tables.
+
+        Raises:
+            StoreFailed: ``store.version``.
+        """
+        ...
+
+    async def commit(self, session: Session) -> None:
+        """Commit. When this returns, the rows are as durable as the server promises.
+
+        Raises:
+            CommitDoubtedError: the server says that it committed and that others have not confirmed it.
+        """
+        ...
+
+    async def rollback(self, session: Session) -> None:
+        """Undo the transaction."""
+        ...
+
+    async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Outcome]:
+        """Record certificates inside a transaction behind the shared gate; no token occurs twice. Checks as ``check``.
+
+        Returns:
+            For each a refusal, of which nothing is recorded, or 1 and how many older successors its parent has.
+        """
+        ...
+
+    async def recheck(self, session: Session, batch: Sequence[Issue]) -> Sequence[ColdrootError | None]:
+        """Tell after the COMMIT which of the certificates were revoked on another server before it."""
+        ...
+
+    def judge(self, error: BaseException) -> Verdict:
+        """Say what an exception means."""
+        ...
+
+
+class CommitDoubtedError(Exception):
+    """The rows are committed where they were written, and perhaps not where they would survive."""

@@ -1,0 +1,122 @@
+"""The store in a database server, for any number of nodes at once.
+
+Invariants: those of ``online.store.protocol``, and: all writes of a process go over one connection, all short looks
+over another, which are opened when they are first used and again when they were lost; whatever takes long has a
+connection of its own for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from online.store.census import census_of, census_statement
+from online.store.networked import operations
+from online.store.networked.crls import NetworkedCrls
+from online.store.networked.engine import Engine, Issue
+from online.store.networked.large import Large
+from online.store.networked.link import Link
+from online.store.networked.reading import Reading
+from online.store.networked.writing import Write, Writing
+from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
+from online.store.rows import certificate_of, revocation_of
+from online.store.schema import CERTIFICATE, REVOCATION
+from shared.errors import ColdrootError, StoreFailed
+
+_SECONDS = 5.0
+_TRANSACTION_SECONDS = 4.0
+
+Timed = Callable[[str, float], None]
+"""Told of each certificate or revocation that was recorded: ``done``, ``refused`` or ``failed``, and the seconds."""
+
+
+class NetworkedStore:
+    """``online.store.protocol.Store``. Make it after forking, once a process; it connects with its first use."""
+
+    def __init__(
+        self,
+        engine: Callable[[bool], Engine],
+        *,
+        timed: Timed | None = None,
+        seconds: float = _SECONDS,
+        transaction_seconds: float = _TRANSACTION_SECONDS,
+    ) -> None:
+        """Make a store.
+
+        Args:
+            engine: makes the kind of server; told whether for large reads.
+            timed: told of each record.
+            seconds: how long a caller waits at most.
+            transaction_seconds: how long a transaction may take, with all that is tried again; less than that.
+        """
+        self._timed = timed
+        self._writing = Writing(engine(False), seconds=seconds, transaction_seconds=transaction_seconds)
+        self._looks = Reading(Link(engine(False), seconds=transaction_seconds), seconds=seconds)
+        self._large = Large(lambda: engine(True))
+        self.crls = NetworkedCrls(self._writing.submit, self._looks, self._large)
+        """The revocation lists."""
+
+    async def record_certificate(
+        self, *, token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
+    ) -> int:
+        """See ``Store.record_certificate``."""
+        return await self._record(Issue(token=token, certificate=certificate, lineage=lineage)) - 1
+
+    async def record_revocation(self, *, token: TokenUse | None, revocation: Revocation) -> None:
+        """See ``Store.record_revocation``."""
+        await self._record(operations.record_revocation(token, revocation))
+
+    async def revocation(self, serial: int) -> Revocation | None:
+        """See ``Store.revocation``."""
+        row = await self._looks.first(REVOCATION, serial)
+        return None if row is None else revocation_of(row)
+
+    async def certificate(self, serial: int) -> CertificateRow | None:
+        """See ``Store.certificate``."""
+        row = await self._looks.first(CERTIFICATE, serial)
+        return None if row is None else certificate_of(row)
+
+    async def census(self, *, now: datetime) -> Census:
+        """See ``Store.census``."""
+
+        def count(connection: sa.Connection) -> Census:
+            return census_of(connection.execute(census_statement(now)).one())
+
+        return await self._large.read(count)
+
+    async def revoke_superseded(self, *, renewed_before: datetime, now: datetime) -> int:
+        """See ``Store.revoke_superseded``."""
+        return await self._writing.submit(operations.revoke_superseded(renewed_before, now))
+
+    async def forget_tokens(self, *, expired_before: datetime) -> int:
+        """See ``Store.forget_tokens``."""
+        return await self._writing.submit(operations.forget_tokens(expired_before))
+
+    async def ready(self) -> None:
+        """See ``Store.ready``: an empty transaction, and a look."""
+        await self._looks.first(REVOCATION, 0)
+        await self._writing.submit(operations.nothing())
+
+    async def close(self) -> None:
+        """See ``Store.close``."""
+        try:
+            await self._writing.close()
+        finally:
+            await self._looks.close()
+
+    async def _record(self, write: Write) -> int:
+        if self._timed is None:
+            return await self._writing.submit(write)
+        begun, outcome = time.perf_counter(), "failed"
+        try:
+            rows = await self._writing.submit(write)
+            outcome = "done"
+        except ColdrootError as error:
+            outcome = "failed" if isinstance(error, StoreFailed) else "refused"
+            raise
+        finally:
+            self._timed(outcome, time.perf_counter() - begun)
+        return rows

@@ -1,0 +1,216 @@
+"""Real database servers, each a private one in a directory of its own on loopback, for as long as the tests run.
+
+A server that a test kills, freezes or starts again is its own (``PostgresqlServer.start``); all others share one a
+process (``shared_server``) and get a fresh database each (``fresh``).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+import pytest
+from fakes.ports import free_port
+
+from online.config.settings import DatabaseSettings
+from online.store import upkeep
+
+_POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
+_SECONDS = 60.0
+_numbers = count()
+
+
+class DatabaseServer:
+    """One server process."""
+
+    kind: str
+    account: str
+    admin_database: str
+
+    def __init__(self, directory: Path) -> None:
+        """Prepare a server in an empty directory; ``up`` starts it."""
+        self.directory = directory
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def up(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory
+            )
+        deadline = time.monotonic() + _SECONDS
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.down()
+                raise AssertionError((self.directory / "log").read_text(errors="replace")[-2000:])
+            time.sleep(0.05)
+
+    def down(self) -> None:
+        """Stop it at once; what it committed stays."""
+        if self._process is not None:
+            self.thaw()
+            self._process.kill()
+            self._process.wait(_SECONDS)
+            self._process = None
+
+    def kill(self) -> None:
+        """Kill it as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(_SECONDS)
+        self._process = None
+
+    def freeze(self) -> None:
+        """Let it answer nobody, without a word: all its processes stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def fresh(self) -> DatabaseSettings:
+        """Return a new database with all tables."""
+        settings = self.empty()
+        upkeep.upgrade(settings, say=lambda _: None)
+        return settings
+
+    def empty(self) -> DatabaseSettings:
+        """Return a new database without tables."""
+        name = f"ca{next(_numbers)}"
+        self.run(f"CREATE DATABASE {name}")
+        return self.settings(name)
+
+    def settings(self, database: str) -> DatabaseSettings:
+        """Return how a node names a database of this server."""
+        raise NotImplementedError
+
+    def run(self, statement: str, *, database: str | None = None) -> str:
+        """Run a statement as the server's administrator; return what it prints, without headings."""
+        command = self._client(statement, database or self.admin_database)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def answers(self) -> bool:
+        """Tell whether it takes connections."""
+        command = self._client("SELECT 1", self.admin_database)
+        return subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False).returncode == 0
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        for each in (self._process.pid, *_children(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
+
+    def _client(self, statement: str, database: str) -> list[str]:
+        raise NotImplementedError
+
+    def _command(self) -> list[str]:
+        raise NotImplementedError
+
+    def _as_account(self) -> list[str]:
+        """Return what makes a command run as the server's user: as root it would refuse."""
+        if os.geteuid() != 0:
+            return ["setpriv", "--pdeathsig", "SIGKILL"]
+        return [
+            "setpriv",
+            f"--reuid={self.account}",
+            f"--regid={self.account}",
+            "--init-groups",
+            "--pdeathsig",
+            "SIGKILL",
+        ]
+
+
+class PostgresqlServer(DatabaseServer):
+    """PostgreSQL."""
+
+    kind = "postgresql"
+    account = "postgres"
+    admin_database = "postgres"
+
+    def prepare(self) -> None:
+        """Make the cluster."""
+        command = [
+            *self._as_account(), str(_POSTGRESQL[-1] / "initdb"), "-D", str(self.directory / "data"), "-A", "trust",
+            "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync",
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS, cwd=self.directory)
+
+    def settings(self, database: str) -> DatabaseSettings:
+        """See ``DatabaseServer.settings``."""
+        where = f"127.0.0.1:{self.port}"
+        return DatabaseSettings(
+            type="postgresql",
+            data_source=f"postgresql://postgres@{where}/{database}?sslmode=disable",
+            where=f"{where}/{database}",
+        )
+
+    def _command(self) -> list[str]:
+        settings = {
+            "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self.directory,
+            "fsync": "off", "shared_buffers": "16MB", "max_connections": 60,
+        }  # fmt: skip
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [*self._as_account(), str(_POSTGRESQL[-1] / "postgres"), "-D", str(self.directory / "data"), *options]
+
+    def _client(self, statement: str, database: str) -> list[str]:
+        address = f"postgresql://postgres@127.0.0.1:{self.port}/{database}?connect_timeout=2"
+        return [str(_POSTGRESQL[-1] / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, address]
+
+
+def start_server(kind: str) -> DatabaseServer:
+    """Start a server of a test's own; its directory goes at the end of the process, or with ``discard``."""
+    _require(kind)
+    server_type: Callable[[Path], PostgresqlServer] = {"postgresql": PostgresqlServer}[kind]
+    directory = Path(tempfile.mkdtemp(prefix=f"coldroot-{kind}-"))
+    server = server_type(directory)
+    atexit.register(discard, server)
+    with suppress(KeyError):
+        account = pwd.getpwnam(server.account)
+        if os.geteuid() == 0:
+            os.chown(directory, account.pw_uid, account.pw_gid)
+    server.prepare()
+    server.up()
+    return server
+
+
+def discard(server: DatabaseServer) -> None:
+    """Stop a server and remove its directory."""
+    server.down()
+    shutil.rmtree(server.directory, ignore_errors=True)
+
+
+@cache
+def shared_server(kind: str) -> DatabaseServer:
+    """Return the server that all tests of this process share; no test may harm it."""
+    return start_server(kind)
+
+
+def _require(kind: str) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    if kind == "postgresql" and not _POSTGRESQL:
+        pytest.skip("PostgreSQL is not installed")
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                found.append(int(status.parent.name))
+    return found
