@@ -87,11 +87,11 @@ def check_public_key(key: object, *, what: str = "public key") -> PublicKey:
     Raises:
         RequestRejected: ``key.unsupported`` or ``key.weak``.
     """
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return key
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name not in _CURVES:
             raise RequestRejected("key.unsupported", f"the {what} is on the curve {key.curve.name}, not a NIST one")
+        return key
+    if isinstance(key, ed25519.Ed25519PublicKey):
         return key
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
@@ -163,7 +163,7 @@ def csr_ca_key(csr: x509.CertificateSigningRequest) -> CaPublicKey:
     try:
         key = check_ca_key(csr.public_key(), what="request's public key")
         algorithm = csr.signature_hash_algorithm
-        valid = csr.is_signature_valid
+        valid = _is_signed_by(csr, key)
     except (ValueError, UnsupportedAlgorithm, InvalidSignature):
         raise RequestRejected("csr.malformed", "the request's key or signature cannot be read") from None
     if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
@@ -171,6 +171,18 @@ def csr_ca_key(csr: x509.CertificateSigningRequest) -> CaPublicKey:
     if not valid:
         raise RequestRejected("csr.invalid-signature", "the request is not signed by the key that it names")
     return key
+
+
+def _is_signed_by(csr: x509.CertificateSigningRequest, key: CaPublicKey) -> bool:
+    scheme = csr.signature_algorithm_parameters
+    if not (isinstance(scheme, ec.ECDSA) and isinstance(key, ec.EllipticCurvePublicKey)):
+        return csr.is_signature_valid
+    # The same check with the key at hand; the library's own would decode it once more, for a fifth of its time.
+    try:
+        key.verify(csr.signature, csr.tbs_certrequest_bytes, scheme)
+    except InvalidSignature:
+        return False
+    return True
 
 
 @overload
