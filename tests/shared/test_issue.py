@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,9 @@ from shared.profile import leaf_profile
 from shared.serials import random_serial
 
 NOW = datetime(2026, 11, 24, 6, 0, 0, 123456, tzinfo=UTC)
+STEP: x509.Extension[x509.ExtensionType] = x509.Extension(
+    STEP_PROVISIONER, False, x509.UnrecognizedExtension(STEP_PROVISIONER, b"\x30\x00")
+)
 PROFILE = leaf_profile(longest=timedelta(hours=25), allowed_extensions=frozenset({STEP_PROVISIONER}))
 
 
@@ -79,6 +82,28 @@ def test_order_and_criticality_are_steps() -> None:
         ("UnrecognizedExtension", False),
     ]
     assert leaf.not_valid_before_utc == NOW.replace(microsecond=0)
+
+
+@pytest.mark.parametrize("moment", [NOW, datetime(2055, 3, 1, 12, tzinfo=timezone(timedelta(hours=5)))])
+def test_the_parts_are_where_the_library_puts_them(moment: datetime) -> None:
+    """The builder is handed all parts at once: one in the place of another would be a certificate of somebody else."""
+    root, root_key = make_root(begin=moment.replace(microsecond=0) - timedelta(days=1))
+    key = keys.generate(KeyKind.EC_P256).public_key()
+    request = _request(key, not_before=moment, not_after=moment + timedelta(hours=24), extra=(STEP,))
+    prepared = prepare(PROFILE, request, Issuer.from_certificate(root))
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(request.subject)
+        .issuer_name(root.subject)
+        .public_key(key)
+        .serial_number(request.serial)
+        .not_valid_before(moment.replace(microsecond=0))
+        .not_valid_after((moment + timedelta(hours=24)).replace(microsecond=0))
+    )
+    for extension in issue(prepared, root_key).extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    expected = builder.sign(root_key, keys.signature_hash(keys.kind_of(root_key)))
+    assert prepared.tbs == expected.tbs_certificate_bytes
 
 
 def test_a_prepared_certificate_is_spent_after_one_use() -> None:
@@ -191,7 +216,10 @@ def test_a_leaf_never_outlives_its_issuer() -> None:
         {"not_before": datetime(1800, 1, 1, tzinfo=UTC)},
         {"not_after": NOW - timedelta(days=1)},
         {"serial": 0},
+        {"serial": -1},
+        {"serial": 1 << 159},
         {"serial": 1 << 200},
+        {"extra": (STEP, STEP)},
         {"subject": x509.Name([]), "sans": names.SanSet()},
     ],
 )
