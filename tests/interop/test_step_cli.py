@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -190,6 +195,36 @@ def test_revoke_by_token(step: Step) -> None:
     assert "lacked necessary authorization" in step.run("ca", "renew", "--force", "j.crt", "j.key", status=1).stderr
 
 
+def test_revoke_a_serial_number_with_the_provisioners_password(step: Step) -> None:
+    """Without this, the page's way to revoke what one does not hold would fail. step asks for it at a terminal only."""
+    serial = str(step.certificate("q.example.com", "q").serial_number)
+    terminal, theirs = pty.openpty()
+    asking = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", str(_STEP), "ca", "revoke", serial, "--reasonCode", "key compromise"],
+        cwd=step.directory,
+        env=step.environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = _until(terminal, b"password")
+    os.write(terminal, PROVISIONER_PASSWORD + b"\r")
+    said += _until(terminal, b"has been revoked")
+    assert asking.wait(30) == 0, said
+    os.close(terminal)
+    step.run("ca", "renew", "--force", "q.crt", "q.key", status=1)
+
+
+def _until(terminal: int, text: bytes) -> bytes:
+    said, deadline = b"", time.monotonic() + 30
+    while text not in said:
+        assert time.monotonic() < deadline, said
+        if select.select([terminal], [], [], 1)[0]:
+            said += os.read(terminal, 4096)
+    return said
+
+
 def test_tokens_are_for_one_operation(step: Step) -> None:
     """Without this, whoever may revoke could also obtain certificates."""
     token = step.token("k.example.com", "--revoke")
@@ -325,3 +360,29 @@ def test_nothing_of_a_token_is_in_the_log(step: Step) -> None:
     assert "/sign 201" in log
     assert all(part not in log for part in token.split("."))
     assert "Bearer" not in log
+
+
+def test_step_edits_the_provisioners_of_a_node(tmp_path: Path) -> None:
+    """Without this, whoever keeps to step's commands would write a ca.json that the node refuses."""
+    home = make_home(tmp_path / "home")
+    (tmp_path / "password").write_bytes(b"of bob")
+    with running(home) as node:
+        step = Step(node=node, directory=tmp_path)
+        step.run("ca", "bootstrap", "--ca-url", node.url, "--fingerprint", home.fingerprint)
+        file = ("--ca-config", str(home.config))
+        step.run("ca", "provisioner", "add", "bob", "--create", "--ssh=false", "--password-file", "password", *file)
+        step.run("ca", "provisioner", "update", "bob", "--x509-max-dur", "48h", "--ssh=false", *file)
+        _reload(node)
+        mint = ("ca", "token", "b.example.com", "--provisioner", "bob", "--provisioner-password-file", "password")
+        token = step.run(*mint).stdout.strip()
+        step.run("ca", "certificate", "b.example.com", "b.crt", "b.key", "--token", token, "--not-after", "47h")
+        assert lifetime(step.read("b.crt")) > timedelta(hours=46)
+        step.run("ca", "provisioner", "remove", "bob", *file)
+        _reload(node)
+        assert "bob" not in step.run("ca", "provisioner", "list").stdout
+
+
+def _reload(node: Node) -> None:
+    said = len(node.lines)
+    node.process.send_signal(signal.SIGHUP)
+    node.wait_for("configuration reloaded", since=said)
