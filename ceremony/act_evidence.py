@@ -26,7 +26,8 @@ from cryptography import x509
 from ceremony import backup, crl, crosscert, inventory, rollover
 from ceremony.hsm import check_attributes
 from ceremony.inventory import Moment
-from ceremony.plan import Plan
+from ceremony.plan import FIRST_ROOT, RolloverPlan
+from ceremony.plan_history import PlanHistory
 from ceremony.records import ENDINGS, OPENINGS, Act, Kind, certificate_facts, recorded_certificate
 from ceremony.second_opinion import openssl_verifies, openssl_verifies_list, openssl_verifies_path
 from ceremony.transcript import Record
@@ -51,7 +52,7 @@ class Finished:
     """A ceremony that is verified: what its record and its plan say."""
 
     directory: Path
-    plan: Plan
+    plans: PlanHistory
     records: Sequence[Record]
     root: x509.Certificate
 
@@ -59,13 +60,18 @@ class Finished:
         """Return the records of some kinds, in their order."""
         return [record for record in self.records if record.kind in kinds]
 
-    def intermediates(self, before: int) -> dict[str, x509.Certificate]:
-        """Return the intermediates that were issued before a record, by file stem."""
-        return {
-            str(record.body.get("file")).removesuffix(".crt"): recorded_certificate(record.body)
-            for record in self.of(Kind.CERTIFICATE_ISSUED)[1:]
-            if record.seq < before
-        }
+    def issuer(self, name: str, before: int) -> x509.Certificate:
+        """Return the root that signed before a record: the first one, or the one of a rollover.
+
+        Raises:
+            RequestRejected: ``verify.issuer``.
+        """
+        if name == FIRST_ROOT:
+            return self.root
+        for record in self.of(Kind.NEXT_ROOT_ISSUED):
+            if record.seq < before and record.body.get("file") == rollover.rollover_files(name).root:
+                return recorded_certificate(record.body)
+        raise false("issuer", f"record {before} tells of what the next root {name} signed, and there was none")
 
     def acts(self) -> Iterator[Sequence[Record]]:
         """Return the records of each act, from its opening to its end."""
@@ -137,30 +143,32 @@ def _check_moments(records: Sequence[Record], moments: Sequence[str]) -> None:
 
 def _lists(finished: Finished) -> Iterator[Shown]:
     # 2.
-    issuer, previous = Issuer.from_certificate(finished.root), None
-    planned = {each.file: (plan, each) for plan in finished.plan.crls for each in crl.planned_lists(plan)}
+    previous = None
     for record in finished.of(Kind.LIST_ISSUED):
         file, encoded = str(record.body.get("file")), crl.recorded_list(record.body)
+        day = finished.plans.at(record.seq)
+        planned = {each.file: (plan, each) for plan in day.crls for each in crl.planned_lists(plan)}
         if file not in planned:
             raise false("crl.plan", f"{file} is no list of the plan")
         _check_facts(record, crl.list_facts(file, encoded))
         _check_prepared(finished, record, Kind.LIST_PREPARED)
         plan, wanted = planned[file]
-        made = crl.prepare_list(
-            plan,
-            wanted,
-            root=finished.root,
-            issued=finished.intermediates(record.seq),
-            previous_number=previous,
-        )
+        before = finished.records[: record.seq]
+        if day.previous is not None:
+            # Earlier programs did not insist on it on a first day.
+            crl.check_kept(day, plan, before)
+        root = finished.issuer(plan.issuer, record.seq)
+        issued = crl.issued_certificates(before)
+        made = crl.prepare_list(plan, wanted, root=root, issued=issued, previous_number=previous)
         found = load_crl(encoded, what=file)
         if found.tbs_certlist_bytes != made.tbs:
             raise false("crl.content", f"{file} is not what plan and record lead to")
-        verify_crl_signature(found, issuer)
-        version, previous = openssl_verifies_list(finished.root, encoded), wanted.number
+        verify_crl_signature(found, Issuer.from_certificate(root))
+        version, previous = openssl_verifies_list(root, encoded), wanted.number
+        what = f"list {wanted.number}, {len(found)} revoked"
         yield (
             "crl",
-            f"{file} is signed by this root, as planned and as linted: list {wanted.number}, {len(found)} revoked",
+            f"{file} is signed by {called(plan.issuer)}, as planned and as linted: {what}",
             f"sha256 {record.body.get('sha256')}, record {record.seq}; {version or 'no second opinion'}",
         )
 
@@ -168,11 +176,11 @@ def _lists(finished: Finished) -> Iterator[Shown]:
 def _crosses(finished: Finished) -> Iterator[Shown]:
     # 3.
     accepted = {str(record.body.get("name")): record for record in finished.of(Kind.OTHER_ROOT_ACCEPTED)}
-    planned = {crosscert.cross_file(each.name): each for each in finished.plan.crosses}
     for record in finished.of(Kind.CROSS_ISSUED):
         file = str(record.body.get("file"))
         if file.startswith(f"{rollover.FOLDER}/"):
             continue
+        planned = {crosscert.cross_file(each.name): each for each in finished.plans.at(record.seq).crosses}
         if file not in planned:
             raise false("cross.plan", f"{file} is no cross-certificate of the plan")
         wanted = planned[file]
@@ -180,11 +188,12 @@ def _crosses(finished: Finished) -> Iterator[Shown]:
         if before is None or before.body.get("sha256") != wanted.fingerprint:
             raise false("cross.other-root", f"no record shows the root that {file} certifies")
         other, made = recorded_certificate(before.body), recorded_certificate(record.body)
+        root = finished.issuer(wanted.issuer, record.seq)
         prepared = crosscert.prepare_cross(
-            wanted, other, root=finished.root, serial=made.serial_number, now=made.not_valid_before_utc
+            wanted, other, root=root, serial=made.serial_number, now=made.not_valid_before_utc
         )
-        _check_certificate(finished, record, made, prepared, finished.root)
-        version = openssl_verifies(finished.root, [made], at=made.not_valid_before_utc)
+        _check_certificate(finished, record, made, prepared, root)
+        version = openssl_verifies(root, [made], at=made.not_valid_before_utc)
         yield (
             "cross",
             f"{file} certifies the root that was agreed on, as planned and as linted: {record.body.get('subject')}",
@@ -195,15 +204,18 @@ def _crosses(finished: Finished) -> Iterator[Shown]:
 def _rollovers(finished: Finished) -> Iterator[Shown]:
     # 4.
     issued = {str(record.body.get("file")): record for record in finished.of(Kind.NEXT_ROOT_ISSUED, Kind.CROSS_ISSUED)}
-    for wanted in finished.plan.rollovers:
+    for wanted in finished.plans.current.rollovers:
         files = rollover.rollover_files(wanted.name)
         record = issued.pop(files.root, None)
         if record is None:
             continue
-        root = recorded_certificate(record.body)
+        day = finished.plans.at(record.seq)
+        if wanted not in day.rollovers:
+            raise false("rollover.plan", f"{files.root} is no certificate of a rollover of its day's plan")
+        root, old = recorded_certificate(record.body), finished.issuer(wanted.issuer, record.seq)
         evidence = _check_next_key(finished, wanted.name, record)
         prepared = rollover.prepare_next_root(
-            finished.plan,
+            day,
             wanted,
             public_key=certificate_key(root),
             serial=root.serial_number,
@@ -212,8 +224,8 @@ def _rollovers(finished: Finished) -> Iterator[Shown]:
         _check_certificate(finished, record, root, prepared, root)
         links = []
         for file, certified, issuer in (
-            (files.old_with_new, finished.root, root),
-            (files.new_with_old, root, finished.root),
+            (files.old_with_new, old, root),
+            (files.new_with_old, root, old),
         ):
             link_record = issued.pop(file, None)
             if link_record is None:
@@ -225,7 +237,7 @@ def _rollovers(finished: Finished) -> Iterator[Shown]:
             _check_certificate(finished, link_record, link, prepared, issuer)
             openssl_verifies(issuer, [link], at=root.not_valid_before_utc)
             links.append(link)
-        reached = _check_paths(finished, root, links, record)
+        reached = _check_paths(finished, wanted, root, links, record)
         yield (
             "rollover",
             f"{files.root} is the next root, as planned and as linted, and {len(links)} of 2 certificates lead over",
@@ -247,20 +259,34 @@ def _check_next_key(finished: Finished, name: str, root: Record) -> str:
         raise false("rollover.key", f"the next root {name} certifies another key than the one generated in the HSM")
     attributes = generated[-1].body.get("attributes")
     known = attributes.items() if isinstance(attributes, dict) else ()
-    check_attributes({key: value for key, value in known if isinstance(value, bool | str)}, backup=finished.plan.backup)
+    check_attributes(
+        {key: value for key, value in known if isinstance(value, bool | str)}, backup=finished.plans.first.backup
+    )
     return f"key of record {generated[-1].seq}"
 
 
-def _check_paths(finished: Finished, root: x509.Certificate, links: Sequence[x509.Certificate], record: Record) -> int:
+def _check_paths(
+    finished: Finished,
+    wanted: RolloverPlan,
+    root: x509.Certificate,
+    links: Sequence[x509.Certificate],
+    record: Record,
+) -> int:
     # 4.
     at, reached = root.not_valid_before_utc, 0
     if len(links) != 2:  # noqa: PLR2004 (there and back)
         return reached
-    for end in finished.intermediates(record.seq).values():
-        if end.not_valid_after_utc > at:
+    below = {each.file for each in finished.plans.at(record.seq).intermediates if each.issuer == wanted.issuer}
+    for stem, end in crl.issued_certificates(finished.records[: record.seq]).items():
+        if stem in below and end.not_valid_after_utc > at:
             openssl_verifies_path(root, links[:1], end, at=max(at, end.not_valid_before_utc))
             reached += 1
     return reached
+
+
+def called(issuer: str) -> str:
+    """Return what a claim calls the root that signed."""
+    return "this root" if issuer == FIRST_ROOT else f"the next root {issuer}"
 
 
 def _check_certificate(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from ceremony.records import BETWEEN_ACTS, Kind, Mode, recorded_certificate
+from ceremony.records import BETWEEN_ACTS, Act, Kind, Mode, recorded_certificate
 from ceremony.transcript import Json, Record
 from shared.errors import PolicyDenied, RequestRejected
 
@@ -52,6 +52,8 @@ _VARIABLES: Mapping[str, frozenset[str]] = {
     Kind.HSM_INTENT: frozenset({"token", "from_set", "to_set", "id", "serial"}),
     Kind.SHARES_RETIRED: frozenset({"set_id"}),
     Kind.REQUEST_ACCEPTED: frozenset({"bundle_sha256", "public_key_sha256"}),
+    # Who read them aloud, and whether anybody did: a rehearsal runs by itself. What was compared must be the same.
+    Kind.DIGEST_CONFIRMED: frozenset({"sha256", "how", "read_by"}),
     Kind.REPLY_WRITTEN: frozenset({"sha256", "frames"}),
     Kind.KEY_WRAPPED: frozenset({"sha256", "set_id", "token"}),
     Kind.BACKUP_RESTORED: frozenset({"sha256", "id", "public_key_sha256", "attributes", "signature"}),
@@ -118,7 +120,7 @@ class Watch:
             RequestRejected: ``compare.no-rehearsal``.
         """
         _check_rehearsal(rehearsal)
-        self._expected = _compared(_repeated(rehearsal))
+        self._expected = [_compared(day) for day in _days(_repeated(rehearsal))]
 
     def check(self, so_far: Sequence[Record], kind: str, body: Facts) -> None:
         """Compare a record that is about to be written. How an act failed is always recorded.
@@ -133,10 +135,14 @@ class Watch:
         """
         if kind in _ASIDE or kind in _BROKEN:
             return
-        place = len(_compared(_repeated(so_far)))
-        if place >= len(self._expected):
+        days = _days(_repeated(so_far))
+        if _begins_a_day(kind, body):
+            days.append([])
+        place = len(_compared(days[-1]))
+        rehearsed = self._expected[len(days) - 1] if len(days) <= len(self._expected) else []
+        if place >= len(rehearsed):
             raise _differs(f"record {len(so_far)}: the rehearsal ended before it; now comes {kind}")
-        expected = self._expected[place]
+        expected = rehearsed[place]
         if expected.kind != kind:
             raise _differs(f"record {len(so_far)}: rehearsed {expected.kind}, now {kind}")
         for difference in _differences(len(so_far), kind, expected.body, body):
@@ -166,6 +172,20 @@ def _repeated(records: Sequence[Record]) -> list[Record]:
             # The root act cannot be repeated in its directory: when it broke off, there is nothing else.
             del found[begin or len(found) :]
     return found
+
+
+def _days(records: Sequence[Record]) -> list[list[Record]]:
+    """Return the records day by day. Each is compared for itself: years lie between them, with looks and bags."""
+    found: list[list[Record]] = [[]]
+    for record in records:
+        if _begins_a_day(record.kind, record.body):
+            found.append([])
+        found[-1].append(record)
+    return found
+
+
+def _begins_a_day(kind: str, body: Facts) -> bool:
+    return kind == Kind.ACT_OPENED and body.get("act") == Act.AMEND
 
 
 def _kinds(records: Sequence[Record]) -> list[str]:

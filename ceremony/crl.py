@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 
-from ceremony.plan import CrlPlan
-from ceremony.records import Facts, Kind
+from ceremony.plan import ActKind, CrlPlan, Plan
+from ceremony.records import Facts, Kind, recorded_certificate
 from ceremony.transcript import Json, Record
 from shared.clock import rfc3339
 from shared.crl import CrlRequest, PreparedCrl, Reason, RevokedEntry, Scope, prepare_crl
@@ -30,6 +30,7 @@ from shared.names import format_name
 from shared.pem import load_crl
 
 FOLDER = "crl"
+_ROOT = "root.crt"
 _REASONS = {reason.label: reason for reason in Reason}
 
 
@@ -63,7 +64,7 @@ def entries_of(plan: CrlPlan, planned: PlannedList, issued: Mapping[str, x509.Ce
     Args:
         plan: with its revocations.
         planned: one of its lists.
-        issued: the intermediates that were issued, by the file stem of the plan.
+        issued: what was issued, by where it lies without ``.crt``.
 
     Raises:
         RequestRejected: ``crl.not-issued``.
@@ -142,6 +143,72 @@ def check_numbers(plan: CrlPlan, records: Iterable[Record]) -> int | None:
     return highest
 
 
+def act_that_signs(file: str) -> str:
+    """Return the act, in the plan's spelling, that signs a certificate.
+
+    Args:
+        file: where it lies, without ``.crt``.
+    """
+    folder, _, rest = file.rpartition("/")
+    if not folder:
+        return f"{ActKind.INTERMEDIATE}:{rest}"
+    kind, _, name = file.partition("/")
+    return f"{kind}:{name.partition('/')[0]}"
+
+
+def issued_certificates(records: Iterable[Record]) -> dict[str, x509.Certificate]:
+    """Return the certificates of CAs that the records show as issued, by where they lie without ``.crt``.
+
+    Args:
+        records: of all acts so far.
+
+    Raises:
+        RequestRejected: ``certificate.malformed``.
+    """
+    found = {}
+    for record in records:
+        file = str(record.body.get("file"))
+        if record.kind in {Kind.CERTIFICATE_ISSUED, Kind.CROSS_ISSUED} and file != _ROOT:
+            found[file.removesuffix(".crt")] = recorded_certificate(record.body)
+    return found
+
+
+def check_kept(plan: Plan, crl: CrlPlan, records: Sequence[Record]) -> None:
+    """Insist that what an earlier list of this issuer revoked stays revoked until it ended (RFC 5280 §3.3, §5.1).
+
+    Args:
+        plan: in force, with the lists of earlier days.
+        crl: what will be signed.
+        records: of all acts so far.
+
+    Raises:
+        PolicyDenied: ``crl.forgets``.
+        RequestRejected: ``crl.not-issued``.
+    """
+    issued = issued_certificates(records)
+    stems = {certificate.serial_number: stem for stem, certificate in issued.items()}
+    issuers = {each.file: listed.issuer for listed in plan.crls for each in planned_lists(listed)}
+    before = [
+        load_crl(recorded_list(record.body), what="recorded list")
+        for record in records
+        if record.kind == Kind.LIST_ISSUED
+        and issuers.get(str(record.body.get("file"))) == crl.issuer
+        and int(str(record.body.get("number"))) < crl.number
+    ]
+    revoked = {entry.serial_number: entry.revocation_date_utc for each in before for entry in each}
+    for planned in planned_lists(crl):
+        kept = {each.serial for each in entries_of(crl, planned, issued)}
+        for serial, since in revoked.items():
+            stem = stems.get(serial)
+            ended = stem is not None and issued[stem].not_valid_after_utc < planned.this_update
+            if since <= planned.this_update and not ended and serial not in kept:
+                raise PolicyDenied(
+                    "crl.forgets",
+                    f"the list {planned.number} does not revoke {stem or f'{serial:x}'}, which an earlier list revoked",
+                    hint="what is revoked stays on every later list: add it to the plan's [[crl.revoked]]",
+                )
+
+
 def prepare_list(
     plan: CrlPlan,
     planned: PlannedList,
@@ -156,7 +223,7 @@ def prepare_list(
         plan: with its revocations.
         planned: which of its lists.
         root: the issuer.
-        issued: the intermediates that were issued, by file stem.
+        issued: what was issued, by where it lies without ``.crt``.
         previous_number: of the list before, in this calendar or an earlier one.
 
     Raises:

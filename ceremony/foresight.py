@@ -19,7 +19,7 @@ from cryptography import x509
 from ceremony.crl import planned_lists, prepare_list
 from ceremony.crosscert import cross_file, prepare_cross
 from ceremony.intermediate import SigningRequest, prepare_intermediate
-from ceremony.plan import ActKind, Fixed, Plan, PlannedAct
+from ceremony.plan import FIRST_ROOT, ActKind, Fixed, Plan, PlannedAct
 from ceremony.root import prepare_root
 from ceremony.script import Known
 from shared import der
@@ -33,6 +33,7 @@ NO_SERIAL = "serial is not fixed in the plan"
 NO_BEGINNING = "not_before is not fixed in the plan"
 NO_ROOT_KEY = "the root's key is not known: give --dir with root.crt, or --public-key"
 NO_ROOT = "the root is not known: give --dir with root.crt, or fix its serial and not_before and give --public-key"
+NO_NEXT_ROOT = "the next root that signs it is not known: its key is generated in the rollover"
 NO_REQUEST = "the request is not known: give its bundle with --request"
 NO_OTHER_ROOT = "the other root's certificate is not known: give it with --other-root"
 NO_REVOKED = "the serial of {file}, which is revoked, is not known: sign it first, or fix it in the plan"
@@ -44,16 +45,21 @@ NOTHING = "this act signs no certificate and no list"
 class AtHand:
     """What is known besides the plan."""
 
-    root: x509.Certificate | None = None
-    """The root's certificate, when it exists already."""
+    roots: Mapping[str, x509.Certificate] = field(default_factory=dict)
+    """The roots that exist already: the first one as ``FIRST_ROOT``, others by the rollover that made them."""
     root_key: PublicKey | None = None
     """The root's public key, when it was generated before the day."""
     requests: tuple[SigningRequest, ...] = ()
     """Requests for intermediates, from ``read_request``."""
     issued: Mapping[str, x509.Certificate] = field(default_factory=dict)
-    """Intermediates that were signed already, by the plan's file stem."""
+    """Certificates of CAs that were signed already, by where they lie without ``.crt``."""
     other_roots: tuple[x509.Certificate, ...] = ()
     """Other CAs' roots, from ``read_other_root``."""
+
+    @property
+    def root(self) -> x509.Certificate | None:
+        """The first root's certificate, when it exists already."""
+        return self.roots.get(FIRST_ROOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,21 +94,24 @@ def foresee(plan: Plan, at_hand: AtHand) -> tuple[Foreseen, ...]:
     """
     at_hand = _checked(plan, at_hand)
     root, root_missing = _root(plan, at_hand)
-    stand_in = at_hand.root or (unsigned(root.tbs, plan.root.key) if root is not None else None)
+    roots = dict(at_hand.roots)
+    if at_hand.root is None and root is not None:
+        roots[FIRST_ROOT] = unsigned(root.tbs, plan.root.key)
     found: list[Foreseen] = []
     issued = dict(at_hand.issued)
     for act in plan.acts:
         if act.kind is ActKind.ROOT:
             found.append(Foreseen(act=act, file="root.crt", tbs=_tbs(root, at_hand.root), missing=root_missing))
         elif act.kind is ActKind.INTERMEDIATE:
-            foreseen = _intermediate(plan, act, at_hand.requests, stand_in, issued.get(act.name))
+            foreseen = _intermediate(plan, act, at_hand.requests, roots, issued.get(act.name))
             found.append(foreseen)
             if foreseen.tbs is not None and act.name not in issued:
-                issued[act.name] = unsigned(foreseen.tbs, plan.root.key)
+                issuer = next(each.issuer for each in plan.intermediates if each.file == act.name)
+                issued[act.name] = unsigned(foreseen.tbs, plan.roots[issuer].key)
         elif act.kind is ActKind.CRL:
-            found += _lists(plan, act, stand_in, issued)
+            found += _lists(plan, act, roots, issued)
         elif act.kind is ActKind.CROSS:
-            found.append(_cross(plan, act, at_hand.other_roots, stand_in))
+            found.append(_cross(plan, act, at_hand.other_roots, roots))
         else:
             missing = NEXT_KEY if act.kind is ActKind.ROLLOVER else NOTHING
             found.append(Foreseen(act=act, file="", missing=(missing,)))
@@ -156,16 +165,16 @@ def _intermediate(
     plan: Plan,
     act: PlannedAct,
     requests: Sequence[SigningRequest],
-    root: x509.Certificate | None,
+    roots: Mapping[str, x509.Certificate],
     signed: x509.Certificate | None,
 ) -> Foreseen:
     planned = next(each for each in plan.intermediates if each.file == act.name)
     request = next((each for each in requests if each.planned.file == planned.file), None)
-    file = f"{planned.file}.crt"
+    root, file = roots.get(planned.issuer), f"{planned.file}.crt"
     if signed is not None:
         return Foreseen(act=act, file=file, tbs=signed.tbs_certificate_bytes)
     missing = _unfixed(planned.fixed)
-    missing += () if root is not None else (NO_ROOT,)
+    missing += _unknown_root(root, planned.issuer)
     missing += () if request is not None else (NO_REQUEST,)
     serial, begin = planned.fixed.serial, planned.fixed.not_before
     if root is None or request is None or serial is None or begin is None:
@@ -175,10 +184,11 @@ def _intermediate(
 
 
 def _lists(
-    plan: Plan, act: PlannedAct, root: x509.Certificate | None, issued: Mapping[str, x509.Certificate]
+    plan: Plan, act: PlannedAct, roots: Mapping[str, x509.Certificate], issued: Mapping[str, x509.Certificate]
 ) -> Iterator[Foreseen]:
     planned = next(each for each in plan.crls if each.name == act.name)
-    missing: tuple[str, ...] = () if root is not None else (NO_ROOT,)
+    root = roots.get(planned.issuer)
+    missing = _unknown_root(root, planned.issuer)
     missing += tuple(NO_REVOKED.format(file=each.file) for each in planned.revoked if each.file not in issued)
     previous = None
     for each in planned_lists(planned):
@@ -190,17 +200,26 @@ def _lists(
         yield Foreseen(act=act, file=each.file, tbs=prepared.tbs)
 
 
-def _cross(plan: Plan, act: PlannedAct, others: Sequence[x509.Certificate], root: x509.Certificate | None) -> Foreseen:
+def _cross(
+    plan: Plan, act: PlannedAct, others: Sequence[x509.Certificate], roots: Mapping[str, x509.Certificate]
+) -> Foreseen:
     planned = next(each for each in plan.crosses if each.name == act.name)
+    root = roots.get(planned.issuer)
     other = next((each for each in others if fingerprint(each) == planned.fingerprint), None)
     missing = _unfixed(planned.fixed)
-    missing += () if root is not None else (NO_ROOT,)
+    missing += _unknown_root(root, planned.issuer)
     missing += () if other is not None else (NO_OTHER_ROOT,)
     serial, begin = planned.fixed.serial, planned.fixed.not_before
     if root is None or other is None or serial is None or begin is None:
         return Foreseen(act=act, file=cross_file(planned.name), missing=missing)
     prepared = prepare_cross(planned, other, root=root, serial=serial, now=begin)
     return Foreseen(act=act, file=cross_file(planned.name), tbs=prepared.tbs)
+
+
+def _unknown_root(root: x509.Certificate | None, issuer: str) -> tuple[str, ...]:
+    if root is not None:
+        return ()
+    return (NO_ROOT,) if issuer == FIRST_ROOT else (NO_NEXT_ROOT,)
 
 
 def _unfixed(fixed: Fixed) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def _backups(finished: Finished) -> Iterator[Shown]:
     wrapped: dict[str, Record] = {}
     for record in finished.of(Kind.KEY_WRAPPED):
         # 1.
-        if not finished.plan.backup or record.body.get("evidence") != backup.WEAKER:
+        if not finished.plans.first.backup or record.body.get("evidence") != backup.WEAKER:
             raise false(
                 "backup.plan", f"record {record.seq} wraps a key against the plan, or does not say what it costs"
             )
@@ -75,7 +75,7 @@ def _check_restored(finished: Finished, record: Record) -> None:
     check_signature(
         public_key,
         signature=signature,
-        data=backup.restore_text(finished.plan.digest, digest, key_id),
+        data=backup.restore_text(finished.plans.at(record.seq).digest, digest, key_id),
         algorithm=signature_hash(kind_of(public_key)),
     )
 
@@ -106,7 +106,7 @@ def _destruction(finished: Finished, mode: Mode) -> Iterator[Shown]:
         raise false("destroy.left", f"the token was erased, and nothing tells of the end of {left[0].label!r}")
     path = finished.directory / destruction.FILE
     if finished.of(Kind.FILES_WRITTEN)[-1].seq > _erased(finished) and durable.read_file(path) != destruction.draw(
-        finished.plan, mode, end
+        finished.plans.at(_erased(finished)), mode, end
     ):
         raise false("destroy.paper", f"{destruction.FILE} is not the page that the record draws")
     yield (

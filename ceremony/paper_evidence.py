@@ -19,6 +19,7 @@ from pathlib import Path
 from ceremony import paper
 from ceremony.conduct.dealing import Sheet, sheet_facts
 from ceremony.plan import Plan
+from ceremony.plan_history import PlanHistory
 from ceremony.records import Kind, Mode
 from ceremony.share_history import ShareHistory
 from ceremony.shares import ShareCommitments
@@ -33,7 +34,9 @@ _DRAWN_BY = ("coldroot", "reportlab", "qrcode")
 _MOST_NAMED = 5
 
 
-def paper_claims(directory: Path, plan: Plan, records: Sequence[Record], mode: Mode) -> Iterator[tuple[str, str, str]]:
+def paper_claims(
+    directory: Path, plans: PlanHistory, records: Sequence[Record], mode: Mode
+) -> Iterator[tuple[str, str, str]]:
     """Check papers and files; yield code, text and evidence of each claim that holds.
 
     Raises:
@@ -41,8 +44,8 @@ def paper_claims(directory: Path, plan: Plan, records: Sequence[Record], mode: M
     """
     written = [record for record in records if record.kind == Kind.SHEET_WRITTEN]
     yield from _unchanged(directory, written)
-    yield _receipts(plan, records, written, mode)
-    yield from _accounted_for(directory, records, written)
+    yield _receipts(plans, records, written, mode)
+    yield from _accounted_for(directory, plans, records, written)
 
 
 def _unchanged(directory: Path, written: Sequence[Record]) -> Iterator[tuple[str, str, str]]:
@@ -64,7 +67,9 @@ def _unchanged(directory: Path, written: Sequence[Record]) -> Iterator[tuple[str
         )
 
 
-def _receipts(plan: Plan, records: Sequence[Record], written: Sequence[Record], mode: Mode) -> tuple[str, str, str]:
+def _receipts(
+    plans: PlanHistory, records: Sequence[Record], written: Sequence[Record], mode: Mode
+) -> tuple[str, str, str]:
     # 2.
     tools = records[0].body.get("tools")
     recorded = {name: tools.get(name) for name in _DRAWN_BY} if isinstance(tools, Mapping) else {}
@@ -74,7 +79,7 @@ def _receipts(plan: Plan, records: Sequence[Record], written: Sequence[Record], 
         return "receipts", "receipts were not drawn again: that takes the versions that drew them", named
     sets = {dealt.set_id: dealt.commitments for dealt in ShareHistory(records).dealt}
     for record in written:
-        if _digest(_receipt(plan, record, sets, mode)) != record.body.get("receipt_sha256"):
+        if _digest(_receipt(plans.at(record.seq), record, sets, mode)) != record.body.get("receipt_sha256"):
             raise _false("receipt", f"the receipt of record {record.seq} is not the one that plan and shares lead to")
     return (
         "receipts",
@@ -93,10 +98,10 @@ def _receipt(plan: Plan, record: Record, sets: Mapping[str, ShareCommitments], m
 
 
 def _accounted_for(
-    directory: Path, records: Sequence[Record], written: Sequence[Record]
+    directory: Path, plans: PlanHistory, records: Sequence[Record], written: Sequence[Record]
 ) -> Iterator[tuple[str, str, str]]:
     # 3.
-    known = {"plan.toml", "transcript.jsonl"}
+    known = {"transcript.jsonl", *(day.file for day in plans.days)}
     known |= {str(record.body.get("file")) for record in records if record.kind == Kind.CERTIFICATE_ISSUED}
     papers = {name for record in written for name in _paths(record)}
     found = sorted(_files(directory))

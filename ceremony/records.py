@@ -24,7 +24,8 @@ from shared.pem import certificate_der, load_certificate_der
 
 Facts = Mapping[str, Json]
 
-FORMAT = 1
+FORMAT = 2
+"""Of an act's records. From 2 on, what people confirmed is recorded."""
 _TOOLS = ("coldroot", "cryptography", "python-pkcs11", "qrcode", "reportlab", "shamir-mnemonic")
 
 
@@ -32,6 +33,7 @@ class Act(StrEnum):
     """What a ceremony does from opening to closing the transcript."""
 
     ROOT = "root"
+    AMEND = "amend"
     INTERMEDIATE = "intermediate"
     ROTATE = "rotate"
     CRL = "crl"
@@ -73,6 +75,9 @@ class Kind(StrEnum):
     SHARES_RETIRED = "shares-retired"
     REQUEST_ACCEPTED = "request-accepted"
     DIGEST_CONFIRMED = "digest-confirmed"
+    FACT_CONFIRMED = "fact-confirmed"
+    STEP_CONFIRMED = "step-confirmed"
+    PLAN_AMENDED = "plan-amended"
     REPLY_WRITTEN = "reply-written"
     CERTIFICATE_DELIVERED = "certificate-delivered"
     INVENTORY_TAKEN = "inventory-taken"
@@ -100,6 +105,15 @@ class Kind(StrEnum):
     ACT_SIGNED = "act-signed"
 
 
+class DigestCheck(StrEnum):
+    """How a digest was confirmed."""
+
+    TYPED = "typed"
+    """Words that only the other side's paper shows were read aloud and typed; the machine showed its own afterwards."""
+    REHEARSED = "rehearsed"
+    """Shown, and compared by nobody: a rehearsal that runs by itself."""
+
+
 class Retirement(StrEnum):
     """Why a set of shares is dead."""
 
@@ -109,7 +123,17 @@ class Retirement(StrEnum):
     """It was dealt and never came to unlock anything."""
 
 
-BETWEEN_ACTS = frozenset({Kind.EXCEPTION, Kind.BAG_SEALED, Kind.BAG_OPENED, Kind.ACT_SIGNED, Kind.SCRIPT_RENDERED})
+BETWEEN_ACTS = frozenset(
+    {
+        Kind.EXCEPTION,
+        Kind.BAG_SEALED,
+        Kind.BAG_OPENED,
+        Kind.ACT_SIGNED,
+        Kind.SCRIPT_RENDERED,
+        Kind.FACT_CONFIRMED,
+        Kind.STEP_CONFIRMED,
+    }
+)
 """What may stand outside any act: what people record when it happens, and the signature under an act."""
 OPENINGS = frozenset({Kind.GENESIS, Kind.ACT_OPENED})
 ENDINGS = frozenset({Kind.ACT_CLOSED, Kind.ACT_FAILED, Kind.ACT_ABANDONED})

@@ -15,6 +15,7 @@ from ceremony.document.content import ScriptPaper
 from ceremony.document.script_html import script_html
 from ceremony.document.script_pdf import script_pdf
 from ceremony.plan import Plan
+from ceremony.plan_history import PlanHistory
 from ceremony.records import Facts, Kind
 from ceremony.script import Known, build_script
 from ceremony.transcript import Json, Record
@@ -46,7 +47,7 @@ def rendered(plan: Plan, known: Known, only: Sequence[str]) -> tuple[ScriptPaper
     return paper, facts | {f"{form}_sha256": _digest(draw(paper)) for form, draw in _DRAW.items()}
 
 
-def script_claims(plan: Plan, records: Sequence[Record]) -> Iterator[tuple[str, str]]:
+def script_claims(plans: PlanHistory, records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """Draw every recorded script again; yield each claim that holds with what shows it.
 
     Raises:
@@ -62,8 +63,8 @@ def script_claims(plan: Plan, records: Sequence[Record]) -> Iterator[tuple[str, 
         only = body.get("only")
         known = Known(tbs=_digests(record, "tbs"), requests=_digests(record, "requests"))
         acts = [str(each) for each in only] if isinstance(only, list) else []
-        _, facts = rendered(plan, known, acts)
-        if facts != body:
+        plan = next((day.plan for day in plans.days if day.plan.digest.hex() == body.get("plan")), None)
+        if plan is None or rendered(plan, known, acts)[1] != body:
             raise _false(record)
         yield (
             "the script was drawn again from plan and record, PDF and HTML, byte for byte",

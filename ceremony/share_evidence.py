@@ -16,14 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ceremony.plan import Plan, SharesPlan
+from ceremony.plan import SharesPlan
+from ceremony.plan_history import PlanHistory
 from ceremony.records import Kind, Mode, Retirement
 from ceremony.share_history import DealtSet, ShareHistory
 from ceremony.transcript import Record
 from shared.errors import RequestRejected
 
 
-def share_claims(plan: Plan, records: Sequence[Record], mode: Mode) -> Iterator[tuple[str, str]]:
+def share_claims(plans: PlanHistory, records: Sequence[Record], mode: Mode) -> Iterator[tuple[str, str]]:
     """Check the shares; yield each claim that holds with what shows it.
 
     Raises:
@@ -46,17 +47,17 @@ def share_claims(plan: Plan, records: Sequence[Record], mode: Mode) -> Iterator[
                 raise _false("shares.retired", f"the set {dealt.set_id} was replaced and never declared dead")
             yield f"the set of {dealt.act} was given up before it unlocked anything", f"set {dealt.set_id}"
             continue
-        yield _check_set(plan, records, mode, dealt, unlocked)
+        yield _check_set(plans, records, mode, dealt, unlocked)
     for record in records:
         if record.kind == Kind.PINS_REPLACED:
             yield _check_replaced(records, record)
 
 
 def _check_set(
-    plan: Plan, records: Sequence[Record], mode: Mode, dealt: DealtSet, unlocked: Sequence[Record]
+    plans: PlanHistory, records: Sequence[Record], mode: Mode, dealt: DealtSet, unlocked: Sequence[Record]
 ) -> tuple[str, str]:
     # 1.
-    planned = _planned(plan, dealt.act)
+    planned = _planned(plans, dealt)
     shape = dealt.commitments.shape
     if shape != planned.shape:
         raise _false("shares.plan", f"the shares of {dealt.act} are not as planned")
@@ -112,13 +113,13 @@ def _check_replaced(records: Sequence[Record], replaced: Record) -> tuple[str, s
     return f"the set {before} is dead: {how}", f"replaced by the set {after}, record {replaced.seq}"
 
 
-def _planned(plan: Plan, act: str) -> SharesPlan:
-    if act == "root":
-        return plan.shares
-    for rotation in plan.rotations:
-        if act == f"rotate:{rotation.name}":
+def _planned(plans: PlanHistory, dealt: DealtSet) -> SharesPlan:
+    if dealt.act == "root":
+        return plans.first.shares
+    for rotation in plans.at(dealt.record.seq).rotations:
+        if dealt.act == f"rotate:{rotation.name}":
             return rotation.shares
-    raise _false("shares.plan", f"the plan knows no act {act!r} that deals shares")
+    raise _false("shares.plan", f"the plan knows no act {dealt.act!r} that deals shares")
 
 
 def _makes_live(record: Record, dealt: DealtSet) -> bool:

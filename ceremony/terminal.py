@@ -16,13 +16,15 @@ from typing import Protocol
 
 import click
 
+from ceremony.confirmations import Confirmations, Listener
 from ceremony.keyboard import unseen_keys
 from ceremony.printing import Printer
+from ceremony.records import DigestCheck, Kind
 from ceremony.script import Step, StepName
 from ceremony.share_entry import HELP, Complete, Scan, WordEntry
 from ceremony.share_scan import scan_share
 from ceremony.shares import EnteredShare, Progress, Share, ShareCommitments, parse_share, read_words_file
-from shared import terminal
+from shared import names, terminal
 from shared.crossing.words import digest_words
 from shared.errors import Fatal, PolicyDenied, RequestRejected
 
@@ -38,8 +40,12 @@ Keyboard = Callable[[], AbstractContextManager[Iterator[str]]]
 class People(Protocol):
     """What an act needs of the people in the room."""
 
-    def guide(self, steps: Sequence[tuple[str, Step]]) -> None:
-        """Learn which steps come now, with their numbers on the printed script."""
+    def guide(self, steps: Sequence[tuple[str, Step]], *, typist: str = "") -> None:
+        """Learn which steps come now, with their numbers on the printed script, and who types."""
+        ...
+
+    def listen(self, listener: Listener) -> None:
+        """Tell what was confirmed so far, and from now on everything at once."""
         ...
 
     def step(self, name: StepName) -> None:
@@ -109,10 +115,22 @@ class _Narrator:
 
     def __init__(self) -> None:
         self._guide: dict[StepName, tuple[str, Step]] = {}
+        self._typist = ""
+        self._confirmations = Confirmations()
 
-    def guide(self, steps: Sequence[tuple[str, Step]]) -> None:
-        """Learn which steps come now."""
+    def guide(self, steps: Sequence[tuple[str, Step]], *, typist: str = "") -> None:
+        """Learn which steps come now, and who types. What is confirmed from now on belongs to another act."""
         self._guide = {step.name: (number, step) for number, step in steps}
+        self._typist = typist
+        self._confirmations = Confirmations()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell what was confirmed so far, and from now on everything at once."""
+        self._confirmations.listen(listener)
+
+    def _confirmed_digest(self, what: str, digest: bytes, *, how: DigestCheck, read_by: str = "") -> None:
+        facts = {"what": what, "sha256": digest.hex(), "how": how.value, "read_by": read_by, "typed_by": self._typist}
+        self._confirmations.add(Kind.DIGEST_CONFIRMED, facts)
 
     def step(self, name: StepName) -> None:
         """Announce the next step: who acts, and what is read aloud."""
@@ -166,7 +184,7 @@ class AtTerminal(_Narrator):
         """
         super().__init__()
         self._guided = guided
-        self._ticked: str | None = None
+        self._ticked: tuple[str, StepName] | None = None
         self._scans = list(scans)
         self._printer = printer
         self._keyboard = keyboard
@@ -177,19 +195,22 @@ class AtTerminal(_Narrator):
         Before something that lasts begins, people are asked whether they want it: up to there, to stop is free.
         """
         if self._guided and self._ticked is not None:
-            self._go_on(f"Step {self._ticked}: every box is ticked, or an exception sheet is filled in")
+            before, ticked = self._ticked
+            self._go_on(f"Step {before}: every box is ticked, or an exception sheet is filled in", before, ticked)
         super().step(name)
         number, step = self._guide.get(name, ("", None))
-        self._ticked = number or None
+        self._ticked = (number, name) if number else None
         if self._guided and step is not None and step.commits:
-            self._go_on("From here on, to stop is not free: everybody agrees to go on")
+            self._go_on("From here on, to stop is not free: everybody agrees to go on", number, name)
 
-    def _go_on(self, what: str) -> None:
+    def _go_on(self, what: str, number: str, name: StepName) -> None:
         while (answer := terminal.ask_line(f"    {what}. [yes/stop]").strip().lower()) != "yes":
             if answer == "stop":
                 raise PolicyDenied(
                     "people.stopped", "the people stopped the act", hint="record why: ceremony exception"
                 )
+        facts = {"number": number, "step": name.value, "what": what, "typed_by": self._typist}
+        self._confirmations.add(Kind.STEP_CONFIRMED, facts)
 
     def compare(self, what: str, digest: bytes) -> None:
         """Have words typed that only the other side's paper shows; Enter alone confirms nothing."""
@@ -206,12 +227,21 @@ class AtTerminal(_Narrator):
                 f"the words that were read aloud are not those of the {what}",
                 hint="stop here: this is another file than the one that was agreed on",
             )
+        reader = self._name("Who read the words aloud? Name")
+        self._confirmed_digest(what, digest, how=DigestCheck.TYPED, read_by=reader)
+
+    def _name(self, question: str) -> str:
+        while True:
+            name = terminal.ask_line(f"    {question}").strip()
+            if name and names.printable(name) == name:
+                return name
 
     def confirm(self, what: str) -> None:
         """Ask until somebody types yes or no: Enter alone confirms nothing."""
         while (answer := terminal.ask_line(f"    {what}. Is it so? [yes/no]").strip().lower()) != "yes":
             if answer == "no":
                 raise PolicyDenied("people.refused", f"the people did not confirm: {what}")
+        self._confirmations.add(Kind.FACT_CONFIRMED, {"what": what, "typed_by": self._typist})
 
     def print_sheet(self, custodian: str, path: Path) -> None:
         """Print it, or tell which file to print; the custodian takes the paper and looks at it."""
@@ -348,6 +378,7 @@ class Rehearsing(_Narrator):
         """Show the digest; a rehearsal has nobody who compares."""
         self.show_digest(what, digest)
         self.tell("(rehearsal: in a real ceremony these words are compared aloud)")
+        self._confirmed_digest(what, digest, how=DigestCheck.REHEARSED)
 
     def confirm(self, what: str) -> None:
         """Confirm by itself, and say so."""

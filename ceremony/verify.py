@@ -4,7 +4,8 @@ What is checked, in this order; the numbers return in the code:
 
 1. the transcript is one unbroken chain (and ends with the head that the witnesses copied, when it is given);
 2. every act was opened and closed, the root first;
-3. every act followed the plan that lies here, byte for byte;
+3. every act followed the plan of its day, byte for byte, and each later day's plan names the one before
+   (``plan_evidence``);
 4. the root's key was generated in the HSM, cannot leave it and can only sign;
 5. the root is self-signed, has the plan's subject, key and validity, passes lint, and is what was recorded:
    the TBSCertificate that was linted before the signature is the one that was signed;
@@ -16,7 +17,8 @@ What is checked, in this order; the numbers return in the code:
    for (``paper_evidence``); a script that was recorded can be drawn again too (``script_evidence``);
 10. each act that its program ended is signed by the key of its opening (``signing.act`` says what that proves),
     and every counter-signature that lies here holds (``signing.countersign``);
-11. what the later acts signed, wrote, backed up and destroyed (``act_evidence``, ``key_evidence``).
+11. what the later acts signed, wrote, backed up and destroyed (``act_evidence``, ``key_evidence``);
+12. what people confirmed: digests that were read aloud and typed, steps, exceptions (``confirmation_evidence``).
 
 A claim that does not hold raises; nothing after it is checked.
 """
@@ -25,16 +27,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
 
-from ceremony.act_evidence import Finished, act_claims
+from ceremony.act_evidence import Finished, act_claims, called
 from ceremony.bags import bag_claims
+from ceremony.confirmation_evidence import confirmation_claims
 from ceremony.hsm import check_attributes
 from ceremony.key_evidence import key_claims
 from ceremony.paper_evidence import paper_claims
-from ceremony.plan import IntermediatePlan, Plan, end_of_validity, load_plan
+from ceremony.plan import FIRST_ROOT, IntermediatePlan, Plan, end_of_validity
+from ceremony.plan_evidence import plan_claims
+from ceremony.plan_history import PlanHistory, read_plans
 from ceremony.records import BETWEEN_ACTS, ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
 from ceremony.script_evidence import script_claims
 from ceremony.second_opinion import openssl_verifies
@@ -102,6 +108,7 @@ def verify(directory: Path, *, expected_head: bytes | None = None, report: Calla
         _shares,
         _bags,
         _later,
+        _confirmations,
         _second,
         _files,
         _signatures,
@@ -133,9 +140,18 @@ class _Evidence:
     def mode(self) -> Mode:
         return Mode(_text(self.records[0].body, "mode"))
 
+    @cached_property
+    def plans(self) -> PlanHistory:
+        return read_plans(self.records, lambda file: durable.read_file(self.directory / file))
+
     @property
     def plan(self) -> Plan:
-        return load_plan(durable.read_file(self.directory / "plan.toml"))
+        """The first day's plan: the root is its."""
+        return self.plans.first
+
+    @cached_property
+    def finished(self) -> Finished:
+        return Finished(directory=self.directory, plans=self.plans, records=self.records, root=self.certificate("root"))
 
     def certificate(self, stem: str, record: Record | None = None) -> x509.Certificate:
         path = self.directory / f"{stem}.crt"
@@ -157,11 +173,11 @@ class _Evidence:
         return ending.kind == Kind.ACT_CLOSED or bool(later)
 
     def issued(self) -> list[tuple[IntermediatePlan, x509.Certificate, Record]]:
-        plan = self.plan
         found = []
         for record in self.of(Kind.CERTIFICATE_ISSUED)[1:]:
             certificate = self.certificate(_text(record.body, "file").removesuffix(".crt"), record)
-            found.append((plan.intermediate_for(certificate.subject), certificate, record))
+            planned = self.plans.at(record.seq).intermediate_for(certificate.subject)
+            found.append((planned, certificate, record))
         return found
 
 
@@ -209,13 +225,14 @@ def _acts(evidence: _Evidence) -> Iterator[Claim]:
 
 def _plan(evidence: _Evidence) -> Iterator[Claim]:
     # 3.
-    plan = evidence.plan
-    for record in (each for each in evidence.records if each.kind in OPENINGS):
-        if _text(record.body, "plan") != plan.digest.hex():
-            raise _false("plan.digest", f"record {record.seq} followed another plan than plan.toml")
-    yield Claim(
-        code="plan", text=f"every act followed plan.toml ({plan.title!r})", evidence=f"sha256 {plan.digest.hex()}"
-    )
+    for text, shown in plan_claims(evidence.directory, evidence.plans, evidence.records):
+        yield Claim(code="plan", text=text, evidence=shown)
+
+
+def _confirmations(evidence: _Evidence) -> Iterator[Claim]:
+    # 12.
+    for code, text, shown in confirmation_claims(evidence.plans, evidence.records, evidence.mode):
+        yield Claim(code=code, text=text, evidence=shown)
 
 
 def _key(evidence: _Evidence) -> Iterator[Claim]:
@@ -260,7 +277,6 @@ def _root(evidence: _Evidence) -> Iterator[Claim]:
 
 def _intermediates(evidence: _Evidence) -> Iterator[Claim]:
     # 6.
-    root = evidence.certificate("root")
     requested: dict[str, Record] = {}
     for each in evidence.of(Kind.REQUEST_ACCEPTED):
         requested.setdefault(_text(each.body, "public_key_sha256"), each)
@@ -278,6 +294,7 @@ def _intermediates(evidence: _Evidence) -> Iterator[Claim]:
         request = requested.get(_text(record.body, "public_key_sha256"))
         if request is None or request.seq > record.seq:
             raise _false("intermediate.request", f"nobody proved possession of the key in {file}")
+        root = evidence.finished.issuer(planned.issuer, record.seq)
         end = clip_to_issuer(
             end_of_validity(certificate.not_valid_before_utc, planned.years), Issuer.from_certificate(root)
         )
@@ -288,7 +305,7 @@ def _intermediates(evidence: _Evidence) -> Iterator[Claim]:
         missing = "" if (evidence.directory / file).exists() else " (never delivered: only the record holds it)"
         yield Claim(
             code="intermediate",
-            text=f"{file} is signed by this root, as planned, requested and linted: "
+            text=f"{file} is signed by {called(planned.issuer)}, as planned, requested and linted: "
             f"{_text(record.body, 'subject')}{missing}",
             evidence=f"sha256 {_text(record.body, 'sha256')}, record {record.seq}",
         )
@@ -296,7 +313,7 @@ def _intermediates(evidence: _Evidence) -> Iterator[Claim]:
 
 def _shares(evidence: _Evidence) -> Iterator[Claim]:
     # 7.
-    for text, shown in share_claims(evidence.plan, evidence.records, evidence.mode):
+    for text, shown in share_claims(evidence.plans, evidence.records, evidence.mode):
         yield Claim(code="shares", text=text, evidence=shown)
     if len(evidence.of(Kind.QUORUM_UNLOCKED)) < 1 + len(evidence.of(Kind.CERTIFICATE_ISSUED)[1:]):
         raise _false("shares.quorum", "the HSM signed without having been unlocked by a quorum")
@@ -309,8 +326,7 @@ def _bags(evidence: _Evidence) -> Iterator[Claim]:
 
 def _later(evidence: _Evidence) -> Iterator[Claim]:
     # 11.
-    root = evidence.certificate("root")
-    finished = Finished(directory=evidence.directory, plan=evidence.plan, records=evidence.records, root=root)
+    finished = evidence.finished
     for code, text, shown in (*act_claims(finished), *key_claims(finished, evidence.mode)):
         yield Claim(code=code, text=text, evidence=shown)
 
@@ -318,21 +334,26 @@ def _later(evidence: _Evidence) -> Iterator[Claim]:
 def _second(evidence: _Evidence) -> Iterator[Claim]:
     # 8.
     root = evidence.certificate("root")
-    below = [certificate for _, certificate, _ in evidence.issued()]
+    issued = evidence.issued()
+    for planned, certificate, record in issued:
+        if planned.issuer != FIRST_ROOT:
+            other = evidence.finished.issuer(planned.issuer, record.seq)
+            openssl_verifies(other, [certificate], at=certificate.not_valid_before_utc)
+    below = [certificate for planned, certificate, _ in issued if planned.issuer == FIRST_ROOT]
     version = openssl_verifies(root, below, at=max(each.not_valid_before_utc for each in (root, *below)))
     if version is not None:
         yield Claim(
             code="second-opinion",
-            text=f"a second implementation accepts root.crt and {len(below)} intermediates",
+            text=f"a second implementation accepts root.crt and {len(issued)} intermediates",
             evidence=version,
         )
 
 
 def _files(evidence: _Evidence) -> Iterator[Claim]:
     # 9.
-    for code, text, shown in paper_claims(evidence.directory, evidence.plan, evidence.records, evidence.mode):
+    for code, text, shown in paper_claims(evidence.directory, evidence.plans, evidence.records, evidence.mode):
         yield Claim(code=code, text=text, evidence=shown)
-    for text, shown in script_claims(evidence.plan, evidence.records):
+    for text, shown in script_claims(evidence.plans, evidence.records):
         yield Claim(code="script", text=text, evidence=shown)
 
 
@@ -346,7 +367,7 @@ def _signatures(evidence: _Evidence) -> Iterator[Claim]:
         text=f"{len(signed)} acts are signed by the program that opened them{cut}",
         evidence=f"records {', '.join(str(each.seq) for each in signed) or 'none'}",
     )
-    for each in counter_signatures(evidence.directory, evidence.records, evidence.plan):
+    for each in counter_signatures(evidence.directory, evidence.records, evidence.plans):
         role = each.role or "whom the plan does not name"
         last = "" if each.record is evidence.records[-1] else ", not the last one"
         yield Claim(

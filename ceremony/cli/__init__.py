@@ -13,7 +13,8 @@ from ceremony.cli.bags import bag
 from ceremony.cli.bundles import bundle
 from ceremony.cli.deviations import compare_command, exception
 from ceremony.cli.keys import backup, destroy, hsm, inventory
-from ceremony.cli.papers import host, plan, transcript, verify
+from ceremony.cli.papers import host, transcript, verify
+from ceremony.cli.plans import plan, rehearse_amend
 from ceremony.cli.reporting import report
 from ceremony.cli.resuming import rehearse_resume, resume
 from ceremony.cli.roots import crl, cross, rollover
@@ -58,4 +59,5 @@ for _command in (*_BEFORE, *_ON_THE_DAY, *_LATER, *_AFTERWARDS):
     cli.add_command(_command)
 for _command in SIGNATURES:
     transcript.add_command(_command)
+rehearse.add_command(rehearse_amend)
 rehearse.add_command(rehearse_resume)

@@ -11,7 +11,7 @@ import click
 
 from ceremony.cli.deviations import watch_of
 from ceremony.conduct.directory import CeremonyDirectory
-from ceremony.conduct.setting import Setting
+from ceremony.conduct.setting import Scene, Setting
 from ceremony.hsm import load_hsm_settings
 from ceremony.printing import printer
 from ceremony.records import Mode
@@ -99,6 +99,17 @@ def setting(directory: Path, hsm_file: Path, mode: Mode, people: People, *, rehe
         people=people,
         clock=SystemClock(),
         rng=os.urandom,
+        mode=mode,
+        watch=watch_of(rehearsed),
+    )
+
+
+def scene(directory: Path, mode: Mode, people: People, *, rehearsed: Path | None = None) -> Scene:
+    """Put together what an act takes place with that needs no HSM."""
+    return Scene(
+        directory=CeremonyDirectory(path=directory),
+        people=people,
+        clock=SystemClock(),
         mode=mode,
         watch=watch_of(rehearsed),
     )

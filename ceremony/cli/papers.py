@@ -1,4 +1,4 @@
-"""The commands that change nothing: ``plan``, ``host``, ``transcript``, ``verify``."""
+"""The commands that change nothing: ``host``, ``transcript``, ``verify``."""
 
 from __future__ import annotations
 
@@ -10,84 +10,16 @@ import click
 from ceremony import host as host_room
 from ceremony import verify as verify_room
 from ceremony.conduct.directory import CeremonyDirectory
-from ceremony.paper import check_papers
-from ceremony.plan import EXAMPLE, Plan, load_plan
 from ceremony.records import Mode
-from ceremony.script import build_script
 from ceremony.transcript import LIMIT_BYTES, verify_chain
 from shared import durable, terminal
 from shared.clock import SystemClock, rfc3339
 from shared.command import Group
 from shared.crossing.words import digest_words, parse_words
 from shared.errors import PolicyDenied, RequestRejected
-from shared.names import common_name_of, format_name
 
 _PATH = click.Path(path_type=Path)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-
-
-@click.group(cls=Group)
-def plan() -> None:
-    """Write, check and compare the plan: the one reviewed input of a ceremony."""
-
-
-@plan.command("new")
-def plan_new() -> None:
-    """Print an example plan to start from: `ceremony plan new > plan.toml`."""
-    terminal.result(EXAMPLE.rstrip("\n"))
-
-
-@plan.command("check")
-@click.argument("file", type=_PATH)
-@_json_option
-def plan_check(file: Path, as_json: bool) -> None:
-    """Check a plan and print what it says, with the digest words that everybody compares.
-
-    \b
-    Example:
-      ceremony plan check plan.toml
-    """
-    found = load_plan(durable.read_file(file))
-    build_script(found)
-    check_papers(
-        title=found.title,
-        root_name=common_name_of(found.root.subject),
-        custodians=found.shares.custodians,
-        groups=[group.name for group in found.shares.groups],
-    )
-    if as_json:
-        terminal.result_json(_plan_json(found))
-        return
-    terminal.result(f"title       {found.title}")
-    terminal.result(f"root        {format_name(found.root.subject)}, {found.root.key}, {found.root.years} years")
-    for each in found.intermediates:
-        terminal.result(f"intermediate  {format_name(each.subject)}, {each.years} years, {each.file}.crt")
-    shares = found.shares
-    terminal.result(f"shares      {shares.describe()}: {', '.join(shares.custodians)}")
-    terminal.result(f"acts        {', '.join(map(str, found.acts))}")
-    terminal.result(f"sha256      {found.digest.hex()}")
-    terminal.result(f"words       {' '.join(digest_words(found.digest))}")
-
-
-def _plan_json(found: Plan) -> dict[str, object]:
-    return {
-        "title": found.title,
-        "root": {"subject": format_name(found.root.subject), "key": found.root.key, "years": found.root.years},
-        "intermediates": [
-            {"subject": format_name(each.subject), "years": each.years, "file": f"{each.file}.crt"}
-            for each in found.intermediates
-        ],
-        "shares": {
-            "group_threshold": found.shares.group_threshold,
-            "groups": [
-                {"name": group.name, "threshold": group.threshold, "custodians": list(group.custodians)}
-                for group in found.shares.groups
-            ],
-        },
-        "acts": [str(act) for act in found.acts],
-        "sha256": found.digest.hex(),
-        "words": list(digest_words(found.digest)),
-    }
 
 
 @click.group(cls=Group)

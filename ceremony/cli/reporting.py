@@ -9,7 +9,6 @@ import click
 from ceremony import verify as verify_room
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.document.report_pdf import Report, report_pdf
-from ceremony.transcript import LIMIT_BYTES, verify_chain
 from shared import durable, terminal
 
 _PATH = click.Path(path_type=Path)
@@ -30,6 +29,6 @@ def report(directory: Path, pdf: Path) -> None:
     """
     verify_room.verify(directory, report=lambda _: None)
     place = CeremonyDirectory(path=directory)
-    records = verify_chain(durable.read_file(place.transcript, limit=LIMIT_BYTES))
-    durable.write_new(pdf, report_pdf(Report(plan=place.load_plan(), records=records)))
+    records = place.load_records()
+    durable.write_new(pdf, report_pdf(Report(plans=place.load_plans(records), records=records)))
     terminal.result(str(pdf))

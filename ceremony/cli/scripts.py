@@ -10,7 +10,8 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from ceremony.cli.papers import plan
+from ceremony.cli.plans import plan
+from ceremony.conduct.amend import read_plan
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.conduct.scripting import record_script
 from ceremony.crosscert import read_other_root
@@ -18,7 +19,8 @@ from ceremony.document.script_html import script_html
 from ceremony.document.script_pdf import script_pdf
 from ceremony.foresight import AtHand, Foreseen, foresee, known_beforehand
 from ceremony.intermediate import SigningRequest, read_request
-from ceremony.plan import Plan, load_plan
+from ceremony.plan import FIRST_ROOT, Plan
+from ceremony.plan.lists import revocable
 from ceremony.script import Script, Step, build_script
 from ceremony.script_evidence import rendered
 from shared import durable, terminal
@@ -39,7 +41,12 @@ _Command = Callable[..., Any]
 def _known_options(command: _Command) -> _Command:
     for option in (
         click.option("--plan", "plan_file", type=_PATH, required=True, help="The plan that was agreed on."),
-        click.option("--dir", "directory", type=_PATH, help="A ceremony's directory, where root.crt may lie."),
+        click.option(
+            "--dir",
+            "directory",
+            type=_PATH,
+            help="A ceremony that began: what was signed there is known.",
+        ),
         click.option(
             "--request", "requests", type=_PATH, multiple=True, help="A request bundle, or a QR image of it. Repeat it."
         ),
@@ -74,7 +81,7 @@ def plan_tbs(*, plan_file: Path, as_json: bool, **known: Any) -> None:
     Example:
       ceremony plan tbs --plan plan.toml --dir root-2026 --request request.bundle
     """
-    found = load_plan(durable.read_file(plan_file))
+    found = _plan(plan_file, known["directory"])
     foreseen = foresee(found, _at_hand(found, **known))
     if as_json:
         terminal.result_json([_foreseen_json(each) for each in foreseen])
@@ -119,7 +126,7 @@ def script_render(
     """
     if pdf is None and html is None:
         raise click.UsageError("give --pdf FILE or --html FILE, or both")
-    found = load_plan(durable.read_file(plan_file))
+    found = _plan(plan_file, known["directory"])
     beforehand = known_beforehand(found, _at_hand(found, **known))
     paper, facts = rendered(found, beforehand, only)
     directory = known["directory"]
@@ -138,16 +145,17 @@ def script_render(
 
 @script.command("show")
 @click.option("--plan", "plan_file", type=_PATH, required=True, help="The plan that was agreed on.")
+@click.option("--dir", "directory", type=_PATH, help="The ceremony that the plan of a later day goes on with.")
 @_only_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def script_show(plan_file: Path, only: tuple[str, ...], as_json: bool) -> None:
+def script_show(plan_file: Path, directory: Path | None, only: tuple[str, ...], as_json: bool) -> None:
     """Print the steps of the day, and refuse a plan whose acts cannot be done in their order.
 
     \b
     Example:
       ceremony script show --plan plan.toml
     """
-    found = build_script(load_plan(durable.read_file(plan_file)), only=only)
+    found = build_script(_plan(plan_file, directory), only=only)
     if as_json:
         terminal.result_json([_step_json(number, step) for number, step in _numbered(found)])
         return
@@ -203,21 +211,33 @@ def _at_hand(
     public_key: Path | None,
 ) -> AtHand:
     """Read what the options name, and what lies in a ceremony's directory already."""
-    root, issued = None, {}
+    roots, issued = {}, {}
     if directory is not None:
-        place = CeremonyDirectory(path=directory)
-        root = place.load_root() if place.root.exists() else None
-        for each in found.intermediates:
-            path = place.certificate(each.file)
-            if path.exists():
-                issued[each.file] = load_certificate(durable.read_file(path), what=path.name)
+        root_files = {FIRST_ROOT: "root", **{each.name: f"rollover/{each.name}/root" for each in found.rollovers}}
+        for name, file in root_files.items():
+            if (root := _certificate(directory, file)) is not None:
+                roots[name] = root
+        for file in revocable(found.intermediates, found.crosses, found.rollovers):
+            if (certificate := _certificate(directory, file)) is not None:
+                issued[file] = certificate
     return AtHand(
-        root=root,
+        roots=roots,
         root_key=_public_key(public_key) if public_key is not None else None,
         requests=_requests(found, requests),
         issued=issued,
         other_roots=tuple(_other_root(found, path) for path in other_roots),
     )
+
+
+def _plan(path: Path, directory: Path | None) -> Plan:
+    """Read a plan of any day: one of a later day means something only in its ceremony."""
+    place = CeremonyDirectory(path=directory) if directory is not None else None
+    return read_plan(durable.read_file(path), place)
+
+
+def _certificate(directory: Path, stem: str) -> x509.Certificate | None:
+    path = directory / f"{stem}.crt"
+    return load_certificate(durable.read_file(path), what=path.name) if path.exists() else None
 
 
 def _other_root(found: Plan, path: Path) -> x509.Certificate:

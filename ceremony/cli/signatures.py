@@ -85,8 +85,8 @@ def transcript_verify(
     records = _records(directory)
     acts = list(signed_acts(records))
     signers = _given(allowed_signers, minisign_keys) if allowed_signers or minisign_keys else None
-    plan = CeremonyDirectory(path=directory).load_plan()
-    found = list(countersign.counter_signatures(directory, records, plan, signers=signers))
+    plans = CeremonyDirectory(path=directory).load_plans(records)
+    found = list(countersign.counter_signatures(directory, records, plans, signers=signers))
     if as_json:
         terminal.result_json(
             [

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ceremony.conduct.directory import Journal, act
-from ceremony.conduct.setting import Setting
+from ceremony.conduct.setting import Scene
 from ceremony.plan import Plan
+from ceremony.plan_history import PlanHistory
 from ceremony.records import Act, Kind, Mode, opening
 from shared.errors import RequestRejected
 
 
-def check_continues(setting: Setting, journal: Journal, plan: Plan, *, command: str, rehearsal: str) -> None:
+def check_continues(setting: Scene, journal: Journal, plans: PlanHistory, *, command: str, rehearsal: str) -> None:
     """Insist that this ceremony has a root, is of the same kind as this act, and still has its plan.
 
     Args:
         setting: the act's.
         journal: of the ceremony.
-        plan: as it lies in the directory now.
+        plans: as they lie in the directory now.
         command: what does the act in a real ceremony, for the hint.
         rehearsal: what rehearses it.
 
@@ -32,14 +33,14 @@ def check_continues(setting: Setting, journal: Journal, plan: Plan, *, command: 
             f"this ceremony is {'a rehearsal' if rehearsed else 'a real one'}",
             hint=f"use `{rehearsal if rehearsed else command}` for it",
         )
-    if str(journal.find(Kind.GENESIS)[0].body["plan"]) != plan.digest.hex():
+    if str(journal.find(Kind.GENESIS)[0].body["plan"]) != plans.first.digest.hex():
         raise RequestRejected("ceremony.plan-changed", "plan.toml is not the plan that this ceremony began with")
     if not journal.find(Kind.QUORUM_UNLOCKED):
         raise RequestRejected("ceremony.incomplete", "the root act of this ceremony did not finish")
 
 
 @contextmanager
-def later_act(setting: Setting, journal: Journal, plan: Plan, act_: Act, *, name: str = "") -> Iterator[None]:
+def later_act(setting: Scene, journal: Journal, plan: Plan, act_: Act, *, name: str = "") -> Iterator[None]:
     """Open an act and close it; an act before it that was never closed is noted first.
 
     Args:
@@ -58,5 +59,6 @@ def later_act(setting: Setting, journal: Journal, plan: Plan, act_: Act, *, name
         setting.people.tell(f"the act before, {abandoned}, was never closed: recorded as abandoned")
     facts = dict(opening(act_, setting.mode, plan_digest=plan.digest, title=plan.title))
     journal.open_act(Kind.ACT_OPENED, facts | ({"name": name} if name else {}))
+    setting.people.listen(journal.hear)
     with act(journal, act_):
         yield

@@ -3,9 +3,9 @@
 The steps; the numbers return in the code. Until 3 nothing is lost by stopping.
 
 1. the host is fit; the transcript verifies and is continued; the plan lists the act, its numbers are above all that
-   were ever used, its dates lie inside the root's validity;
+   were ever used, its dates lie inside the root's validity, and what earlier lists revoked stays revoked;
 2. every list is built, signed by a throw-away key and linted, before anybody is asked for a share;
-3. a quorum unlocks the HSM, whose inventory is as recorded and which holds the root's key;
+3. a quorum unlocks the HSM, whose inventory is as recorded and which holds the issuing root's key;
 4. each list is recorded, signed and verified, by a second implementation too, and recorded with its bytes;
 5. all lists appear together; the transcript closes.
 
@@ -18,25 +18,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cryptography import x509
-
 from ceremony import pkilint_opinion
 from ceremony.conduct.continuing import later_act
+from ceremony.conduct.issuers import IssuingRoot
 from ceremony.conduct.later import (
     Continued,
     File,
     continue_ceremony,
     places_taken,
     probe_places,
-    root_key,
     unlocked_hsm,
     write_files,
 )
 from ceremony.conduct.setting import Setting
 from ceremony.crl import (
     PlannedList,
+    check_kept,
     check_numbers,
     check_plan,
+    issued_certificates,
     list_facts,
     planned_lists,
     prepare_list,
@@ -78,6 +78,7 @@ class ExaminedLists:
     """Lists that may be signed, in the ceremony that may sign them."""
 
     continued: Continued
+    issuer: IssuingRoot
     lists: tuple[PlannedList, ...]
     ready: tuple[ReadyList, ...]
     """Those that wait for their signature."""
@@ -108,9 +109,9 @@ def sign_lists(setting: Setting, name: str) -> ListsSigned:
             # 3.
             with unlocked_hsm(continued) as opened:
                 people.step(StepName.LIST_SIGNED)
-                key = root_key(continued, opened.token)
+                key = examined.issuer.key(opened.token)
                 for each in ready:
-                    signed[each.planned.file] = _sign(continued, each, key)
+                    signed[each.planned.file] = _sign(examined, each, key)
         else:
             people.tell("they were signed before, and could not be written then: these are those lists")
         # 5.
@@ -133,21 +134,17 @@ def examine_lists(setting: Setting, name: str) -> ExaminedLists:
         rehearsal="ceremony rehearse crl",
     )
     plan = next(each for each in continued.plan.crls if each.name == name)
-    check_plan(plan, root=continued.root, now=setting.clock.now())
+    issuer = continued.issuer(plan.issuer)
+    check_plan(plan, root=issuer.certificate, now=setting.clock.now())
     previous = check_numbers(plan, continued.journal.records)
+    check_kept(continued.plan, plan, continued.journal.records)
     lists = planned_lists(plan)
     signed = _signed(continued, lists)
     if places_taken(continued, {each.file: signed.get(each.file) for each in lists}):
         raise RequestRejected("ceremony.already-signed", f"the lists of {name} were already signed and lie here")
     # 2.
     ready = _prepare(continued, plan, lists, signed, previous)
-    return ExaminedLists(continued=continued, lists=lists, ready=tuple(ready), signed=signed)
-
-
-def issued_intermediates(continued: Continued) -> Mapping[str, x509.Certificate]:
-    """Return the intermediates that the record shows as issued, by their file stem."""
-    found = {each.file: continued.journal.issued(f"{each.file}.crt") for each in continued.plan.intermediates}
-    return {file: certificate for file, certificate in found.items() if certificate is not None}
+    return ExaminedLists(continued=continued, issuer=issuer, lists=lists, ready=tuple(ready), signed=signed)
 
 
 def _signed(continued: Continued, lists: Sequence[PlannedList]) -> dict[str, bytes]:
@@ -167,11 +164,12 @@ def _prepare(
     previous: int | None,
 ) -> list[ReadyList]:
     # 2.
-    issued, found = issued_intermediates(continued), []
+    issued, found = issued_certificates(continued.journal.records), []
+    root = continued.issuer(plan.issuer).certificate
     promised = {record.body.get("file"): record.body for record in continued.journal.find(Kind.LIST_PREPARED)}
     for planned in lists:
         if planned.file not in signed:
-            prepared = prepare_list(plan, planned, root=continued.root, issued=issued, previous_number=previous)
+            prepared = prepare_list(plan, planned, root=root, issued=issued, previous_number=previous)
             before = promised.get(planned.file)
             if before is not None and before.get("tbs_sha256") != prepared.tbs_digest:
                 raise Fatal(
@@ -179,15 +177,15 @@ def _prepare(
                     f"the list {planned.number} was to be signed with another content once",
                     hint="give the lists a new name and higher numbers",
                 )
-            judged = pkilint_opinion.accept_list(prepared.tbs, kind_of(certificate_key(continued.root)))
+            judged = pkilint_opinion.accept_list(prepared.tbs, kind_of(certificate_key(root)))
             found.append(ReadyList(planned=planned, prepared=prepared, pkilint=judged))
         previous = planned.number
     return found
 
 
-def _sign(continued: Continued, ready: ReadyList, key: HsmKey) -> bytes:
+def _sign(examined: ExaminedLists, ready: ReadyList, key: HsmKey) -> bytes:
     # 4.
-    planned, prepared = ready.planned, ready.prepared
+    continued, planned, prepared = examined.continued, ready.planned, ready.prepared
     journal, people = continued.journal, continued.setting.people
     journal.append(
         Kind.LIST_PREPARED,
@@ -195,7 +193,7 @@ def _sign(continued: Continued, ready: ReadyList, key: HsmKey) -> bytes:
     )
     people.show_digest(f"content of list {planned.number}, to be signed", bytes.fromhex(prepared.tbs_digest))
     made = issue_crl(prepared, key)
-    version = openssl_verifies_list(continued.root, made.der)
+    version = openssl_verifies_list(examined.issuer.certificate, made.der)
     facts = list_facts(planned.file, made.der)
     journal.append(Kind.LIST_ISSUED, {**facts, "second_opinion": version or "not asked", "pkilint": ready.pkilint})
     people.tell(

@@ -18,6 +18,7 @@ from cryptography import x509
 
 from ceremony import pkilint_opinion
 from ceremony.conduct.continuing import later_act
+from ceremony.conduct.issuers import IssuingRoot
 from ceremony.conduct.later import (
     Continued,
     File,
@@ -26,7 +27,6 @@ from ceremony.conduct.later import (
     probe_places,
     record_issued,
     record_prepared,
-    root_key,
     unlocked_hsm,
     write_files,
 )
@@ -62,6 +62,7 @@ class ExaminedCross:
     """Another root that may be certified, in the ceremony that may certify it."""
 
     continued: Continued
+    issuer: IssuingRoot
     planned: CrossPlan
     other: x509.Certificate
     signed: x509.Certificate | None
@@ -90,7 +91,7 @@ def sign_cross(setting: Setting, name: str, other_file: Path) -> CrossSigned:
     people.compare("other root's certificate", bytes.fromhex(plan.fingerprint))
     with later_act(setting, continued.journal, continued.plan, Act.CROSS, name=name):
         continued.journal.append(Kind.OTHER_ROOT_ACCEPTED, {"name": name, **certificate_facts(other_file.name, other)})
-        certificate = signed or _unlock_and_sign(continued, plan, other, file)
+        certificate = signed or _unlock_and_sign(examined, file)
         # 5.
         if signed is not None:
             people.tell("it was signed before, and could not be written then: this is that certificate")
@@ -123,8 +124,10 @@ def examine_cross(setting: Setting, name: str, other_file: Path) -> ExaminedCros
     if places_taken(continued, {file: certificate_pem(signed) if signed is not None else None}):
         raise RequestRejected("ceremony.already-signed", f"{file} was already signed, and lies here")
     # What would be refused once the HSM is open is refused now; the serial is of no consequence for that.
-    prepare_cross(planned, other, root=continued.root, serial=random_serial(setting.rng), now=setting.clock.now())
-    return ExaminedCross(continued=continued, planned=planned, other=other, signed=signed)
+    issuer = continued.issuer(planned.issuer)
+    serial = random_serial(setting.rng)
+    prepare_cross(planned, other, root=issuer.certificate, serial=serial, now=setting.clock.now())
+    return ExaminedCross(continued=continued, issuer=issuer, planned=planned, other=other, signed=signed)
 
 
 def _signed(continued: Continued, file: str) -> x509.Certificate | None:
@@ -134,23 +137,24 @@ def _signed(continued: Continued, file: str) -> x509.Certificate | None:
     return None
 
 
-def _unlock_and_sign(continued: Continued, plan: CrossPlan, other: x509.Certificate, file: str) -> x509.Certificate:
+def _unlock_and_sign(examined: ExaminedCross, file: str) -> x509.Certificate:
     # 3.
+    continued, root = examined.continued, examined.issuer.certificate
     with unlocked_hsm(continued) as opened:
-        key = root_key(continued, opened.token)
+        key = examined.issuer.key(opened.token)
         # 4.
         continued.setting.people.step(StepName.CROSS_CERTIFICATE)
         prepared = prepare_cross(
-            plan,
-            other,
-            root=continued.root,
+            examined.planned,
+            examined.other,
+            root=root,
             serial=random_serial(opened.token.random),
             now=continued.setting.clock.now(),
         )
         judged = pkilint_opinion.accept_certificate(prepared.tbs, kind_of(key.public_key()))
         record_prepared(continued, file, prepared.tbs_digest)
         certificate = issue(prepared, key)
-        version = openssl_verifies(continued.root, [certificate], at=certificate.not_valid_before_utc)
+        version = openssl_verifies(root, [certificate], at=certificate.not_valid_before_utc)
         opinions = {"second_opinion": version or "not asked", "pkilint": judged}
         record_issued(continued, Kind.CROSS_ISSUED, file, certificate, opinions)
         return certificate

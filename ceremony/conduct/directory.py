@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,14 @@ from pathlib import Path
 from cryptography import x509
 
 from ceremony.compare import Watch
-from ceremony.plan import Plan, load_plan
+from ceremony.confirmations import Confirmation
+from ceremony.plan import Plan
+from ceremony.plan_history import FOLDER, PlanHistory, read_plans
 from ceremony.records import ENDINGS, OPENINGS, Act, Facts, Kind, Mode, opening, recorded_certificate
 from ceremony.share_history import ShareHistory
 from ceremony.shares import ShareCommitments
 from ceremony.signing.act import ActSigner
-from ceremony.transcript import Record, Transcript
+from ceremony.transcript import LIMIT_BYTES, Record, Transcript, verify_chain
 from shared import durable
 from shared.clock import Clock
 from shared.errors import ColdrootError, RequestRejected
@@ -33,6 +35,11 @@ class CeremonyDirectory:
     def plan(self) -> Path:
         """The plan, a copy of the very bytes that were agreed on."""
         return self.path / "plan.toml"
+
+    @property
+    def plans(self) -> Path:
+        """The plans of later days."""
+        return self.path / FOLDER
 
     @property
     def transcript(self) -> Path:
@@ -67,17 +74,36 @@ class CeremonyDirectory:
                     hint="choose another directory; a hierarchy is never overwritten",
                 )
 
-    def load_plan(self) -> Plan:
-        """Read the plan of the ceremony that lives here.
+    def load_records(self) -> tuple[Record, ...]:
+        """Read the transcript of the ceremony that lives here, and verify its chain.
 
         Raises:
-            RequestRejected: ``ceremony.missing`` or ``plan.*``.
+            RequestRejected: ``ceremony.missing`` or ``transcript.*``.
+        """
+        self.check_begun()
+        return verify_chain(durable.read_file(self.transcript, limit=LIMIT_BYTES))
+
+    def load_plans(self, records: Sequence[Record]) -> PlanHistory:
+        """Read the plans of the ceremony that lives here, those of later days too.
+
+        Args:
+            records: of its transcript.
+
+        Raises:
+            RequestRejected: ``plan.*`` or ``file.*``.
+        """
+        return read_plans(records, lambda file: durable.read_file(self.path / file))
+
+    def check_begun(self) -> None:
+        """Insist that a ceremony lives here.
+
+        Raises:
+            RequestRejected: ``ceremony.missing``.
         """
         if not self.transcript.exists():
             raise RequestRejected(
                 "ceremony.missing", f"{self.path} holds no ceremony", hint="run `ceremony root create` first"
             )
-        return load_plan(durable.read_file(self.plan))
 
     def load_root(self) -> x509.Certificate:
         """Read the root's certificate.
@@ -140,6 +166,15 @@ class Journal:
     def head(self) -> bytes:
         """Return the digest of the last record."""
         return self._transcript.head()
+
+    def hear(self, confirmation: Confirmation) -> None:
+        """Record what people confirmed.
+
+        Raises:
+            PolicyDenied: ``compare.differs``.
+            StoreFailed: ``file.write-failed``.
+        """
+        self.append(confirmation.kind, confirmation.facts)
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -239,6 +274,24 @@ def open_journal(directory: CeremonyDirectory, clock: Clock, *, watch: Watch | N
         RequestRejected: ``transcript.*``.
     """
     return Journal(Transcript.open(directory.transcript, clock), watch)
+
+
+def open_ceremony(
+    directory: CeremonyDirectory, clock: Clock, *, watch: Watch | None = None
+) -> tuple[Journal, PlanHistory]:
+    """Open the transcript of an earlier ceremony, and read its plans.
+
+    Args:
+        directory: where it lies.
+        clock: as for ``open_journal``.
+        watch: as for ``open_journal``.
+
+    Raises:
+        RequestRejected: ``ceremony.missing``, ``transcript.*``, ``plan.*`` or ``file.*``.
+    """
+    directory.check_begun()
+    journal = open_journal(directory, clock, watch=watch)
+    return journal, directory.load_plans(journal.records)
 
 
 @contextmanager

@@ -100,8 +100,8 @@ def dry_run_intermediate(
     steps = numbered(plan, act)
     # Serial and date are of no consequence here: what the plan does not fix is drawn on the day.
     now = setting.clock.now()
-    prepare_intermediate(request, root=examined.root, serial=random_serial(setting.rng), now=now)
-    found = foresee(plan, AtHand(root=examined.root, requests=(request,)))
+    prepare_intermediate(request, root=examined.issuer.certificate, serial=random_serial(setting.rng), now=now)
+    found = foresee(plan, AtHand(roots={request.planned.issuer: examined.issuer.certificate}, requests=(request,)))
     return DryRun(
         act=act,
         mode=setting.mode,

@@ -7,7 +7,7 @@ The steps; the numbers return in the code. Until 5 nothing is lost by stopping.
    before; the outputs' places are free;
    (when it was signed, and the answer could not be written, the recorded certificate is delivered: see 6);
 3. a quorum of shares recovers the secret, which is checked against its commitment before the HSM sees a PIN;
-4. the unlocked HSM holds the very key that the root certifies;
+4. the unlocked HSM holds the very key that the issuing root certifies: the first one, or a next one;
 5. the intermediate is linted, signed and verified, by a second implementation too;
 6. certificate and reply appear together; the transcript closes.
 """
@@ -22,7 +22,8 @@ from cryptography import x509
 
 from ceremony import hsm, pkilint_opinion
 from ceremony.conduct.continuing import check_continues, later_act
-from ceremony.conduct.directory import Journal, open_journal
+from ceremony.conduct.directory import Journal, open_ceremony
+from ceremony.conduct.issuers import IssuingRoot, find_issuer
 from ceremony.conduct.later import take_inventory
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import unlock
@@ -36,9 +37,9 @@ from ceremony.second_opinion import openssl_verifies
 from shared import durable
 from shared.crossing.bundle import Purpose, digest
 from shared.crossing.transfer import read_bundle, stage_bundle
-from shared.errors import Fatal, RequestRejected
+from shared.errors import RequestRejected
 from shared.issue import issue
-from shared.keys import fingerprint, public_key_digest
+from shared.keys import fingerprint, kind_of, public_key_digest
 from shared.keystore import Token
 from shared.names import format_name
 from shared.pem import certificate_pem
@@ -65,7 +66,7 @@ class Examined:
 
     plan: Plan
     journal: Journal
-    root: x509.Certificate
+    issuer: IssuingRoot
     request: SigningRequest
     signed: x509.Certificate | None
     """What an earlier act signed for it and could not deliver."""
@@ -91,16 +92,16 @@ def sign_intermediate(
     people, directory = setting.people, setting.directory
     # 1., 2. Refused before anything is recorded: a mistake in the request leaves no trace.
     examined = examine(setting, request_files, samples=samples)
-    plan, journal, root, request = examined.plan, examined.journal, examined.root, examined.request
+    plan, journal, issuer, request = examined.plan, examined.journal, examined.issuer, examined.request
     signed = examined.signed
     _check_outputs(out)
     people.compare("request", request.bundle_digest)
-    with later_act(setting, journal, plan, Act.INTERMEDIATE):
+    with later_act(setting, journal, plan, Act.INTERMEDIATE, name=request.planned.file):
         journal.append(Kind.REQUEST_ACCEPTED, _request_facts(request))
-        certificate = signed or _unlock_and_sign(setting, journal, plan, request, root)
+        certificate = signed or _unlock_and_sign(setting, journal, request, issuer)
         # 6.
         people.step(StepName.REPLY_WRITTEN)
-        reply = reply_bundle(request, certificate=certificate, root=root)
+        reply = reply_bundle(request, certificate=certificate, root=issuer.certificate)
         with durable.Staging() as staging:
             written = stage_bundle(staging, out, REPLY_STEM, reply)
             staging.add(directory.certificate(request.planned.file), certificate_pem(certificate))
@@ -124,32 +125,33 @@ def examine(setting: Setting, request_files: Sequence[Path], *, samples: Sequenc
     """
     directory = setting.directory
     # 1.
-    plan = directory.load_plan()
-    journal = open_journal(directory, setting.clock, watch=setting.watch)
+    journal, plans = open_ceremony(directory, setting.clock, watch=setting.watch)
+    plan = plans.current
     check_continues(
-        setting, journal, plan, command="ceremony intermediate sign", rehearsal="ceremony rehearse intermediate"
+        setting, journal, plans, command="ceremony intermediate sign", rehearsal="ceremony rehearse intermediate"
     )
-    root = directory.load_root()
     check_host(setting)
     # 2.
     setting.people.step(StepName.REQUEST_READ)
     bundle, encoded = read_bundle(request_files, purpose=Purpose.INTERMEDIATE_REQUEST)
     request = read_request(plan, bundle, encoded)
-    setting.people.guide(numbered(plan, PlannedAct(kind=ActKind.INTERMEDIATE, name=request.planned.file)))
+    act = PlannedAct(kind=ActKind.INTERMEDIATE, name=request.planned.file)
+    setting.people.guide(numbered(plan, act), typist=plan.roles.administrator)
+    issuer = find_issuer(directory, journal, plan, request.planned.issuer)
     signed = _signed_before(setting, journal, request)
     _tell_request(setting, request, samples)
-    return Examined(plan=plan, journal=journal, root=root, request=request, signed=signed)
+    return Examined(plan=plan, journal=journal, issuer=issuer, request=request, signed=signed)
 
 
 def _unlock_and_sign(
-    setting: Setting, journal: Journal, plan: Plan, request: SigningRequest, root: x509.Certificate
+    setting: Setting, journal: Journal, request: SigningRequest, issuer: IssuingRoot
 ) -> x509.Certificate:
     # 3.
     unlocked = unlock(setting, journal)
     with hsm.open_token(setting.hsm, unlocked.serial, unlocked.secret.user_pin(), writable=False) as token:
         del unlocked
         take_inventory(setting, journal, token, Moment.BEFORE)
-        certificate = _sign(setting, journal, plan, request, root=root, token=token)
+        certificate = _sign(setting, journal, request, issuer=issuer, token=token)
         take_inventory(setting, journal, token, Moment.AFTER)
         return certificate
 
@@ -213,18 +215,16 @@ def _request_facts(request: SigningRequest) -> dict[str, str | list[str]]:
 
 
 def _sign(
-    setting: Setting, journal: Journal, plan: Plan, request: SigningRequest, *, root: x509.Certificate, token: Token
+    setting: Setting, journal: Journal, request: SigningRequest, *, issuer: IssuingRoot, token: Token
 ) -> x509.Certificate:
     # 4.
-    key = token.find(label=plan.root.label)
-    if key.public_key() != root.public_key():
-        raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
+    key, root = issuer.key(token), issuer.certificate
     # 5.
     people, file = setting.people, f"{request.planned.file}.crt"
     people.step(StepName.INTERMEDIATE_CERTIFICATE)
     serial = random_serial(token.random)
     prepared = prepare_intermediate(request, root=root, serial=serial, now=setting.clock.now())
-    judged = pkilint_opinion.accept_certificate(prepared.tbs, plan.root.key)
+    judged = pkilint_opinion.accept_certificate(prepared.tbs, kind_of(key.public_key()))
     journal.append(Kind.CERTIFICATE_PREPARED, {"file": file, "tbs_sha256": prepared.tbs_digest})
     people.show_digest(f"content of {file}, to be signed", bytes.fromhex(prepared.tbs_digest))
     certificate = issue(prepared, key)

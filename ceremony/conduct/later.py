@@ -21,17 +21,18 @@ from cryptography import x509
 
 from ceremony import hsm, inventory
 from ceremony.conduct.continuing import check_continues
-from ceremony.conduct.directory import Journal, open_journal
+from ceremony.conduct.directory import Journal, open_ceremony
+from ceremony.conduct.issuers import IssuingRoot, find_issuer
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import unlock
 from ceremony.inventory import Moment
-from ceremony.plan import Plan, PlannedAct
+from ceremony.plan import FIRST_ROOT, Plan, PlannedAct
 from ceremony.records import Kind, certificate_facts
 from ceremony.script import numbered
 from ceremony.secret import CeremonySecret
 from ceremony.transcript import Json
 from shared import durable
-from shared.errors import Fatal, RequestRejected
+from shared.errors import RequestRejected
 from shared.keys import fingerprint
 from shared.keystore import HsmKey, Token
 
@@ -49,6 +50,17 @@ class Continued:
     def path(self) -> Path:
         """The ceremony's directory."""
         return self.setting.directory.path
+
+    def issuer(self, name: str = FIRST_ROOT) -> IssuingRoot:
+        """Return a root that signs.
+
+        Args:
+            name: the rollover that made it.
+
+        Raises:
+            RequestRejected: ``ceremony.no-next-root``.
+        """
+        return find_issuer(self.setting.directory, self.journal, self.plan, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +99,14 @@ def continue_ceremony(
         PolicyDenied: ``host.not-fit``.
     """
     directory = setting.directory
-    plan = directory.load_plan()
-    journal = open_journal(directory, setting.clock, watch=setting.watch)
-    check_continues(setting, journal, plan, command=command, rehearsal=rehearsal)
+    journal, plans = open_ceremony(directory, setting.clock, watch=setting.watch)
+    plan = plans.current
+    check_continues(setting, journal, plans, command=command, rehearsal=rehearsal)
     if act is not None and act not in plan.acts:
         planned = ", ".join(map(str, plan.acts))
         raise RequestRejected("ceremony.unplanned-act", f"the plan has no act {act}", hint=f"planned: {planned}")
     if act is not None:
-        setting.people.guide(numbered(plan, act))
+        setting.people.guide(numbered(plan, act), typist=plan.roles.administrator)
     if journal.find(Kind.TOKEN_ERASED) and not even_destroyed:
         raise RequestRejected("ceremony.destroyed", "the root key of this ceremony was destroyed: nothing can follow")
     root = directory.load_root()
@@ -140,16 +152,13 @@ def take_inventory(setting: Setting, journal: Journal, token: Token, moment: Mom
 
 
 def root_key(continued: Continued, token: Token) -> HsmKey:
-    """Return the root's key after comparing it with the root's certificate.
+    """Return the first root's key after comparing it with its certificate.
 
     Raises:
         NotFound: ``hsm.key-missing``.
         Fatal: ``ceremony.other-key``.
     """
-    key = token.find(label=continued.plan.root.label)
-    if key.public_key() != continued.root.public_key():
-        raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
-    return key
+    return continued.issuer().key(token)
 
 
 def record_issued(

@@ -4,12 +4,13 @@ The steps; the numbers return in the code.
 
 1. the transcript verifies, and tells which act is open and what its last record is;
 2. an intermediate that was signed is delivered from its record; one that was not, was not signed: the act is given up;
-3. a root act goes on from what is certain. Before the HSM was asked for anything, nothing happened. Where an intent
+3. a plan that was recorded is in force, and its act is closed; one that was not is not, and the act is given up;
+4. a root act goes on from what is certain. Before the HSM was asked for anything, nothing happened. Where an intent
    has no result, nobody knows whether the HSM acted: it is looked into, and what it shows is recorded with what
    follows from it. When only throw-away PINs can open it, they died with the program: begin anew elsewhere;
-4. a quorum unlocks the HSM from its sheets alone; the key is generated unless it is there, proven, and certified
+5. a quorum unlocks the HSM from its sheets alone; the key is generated unless it is there, proven, and certified
    unless it was; the certificate's file is made again from its record;
-5. the act closes. A root that was finished in this way has the same proof as any other: the shares opened the HSM.
+6. the act closes. A root that was finished in this way has the same proof as any other: the shares opened the HSM.
 
 Whatever fails meanwhile (a wrong sheet, an HSM that is not plugged in) leaves the act open: resume it again.
 """
@@ -23,8 +24,9 @@ from tempfile import TemporaryDirectory
 from cryptography import x509
 
 from ceremony import hsm, shares
-from ceremony.conduct.directory import Journal, open_journal
+from ceremony.conduct.directory import Journal, open_ceremony
 from ceremony.conduct.intermediate import REPLY_STEM
+from ceremony.conduct.issuers import find_issuer
 from ceremony.conduct.later import take_inventory
 from ceremony.conduct.root import record_key, sign_root
 from ceremony.conduct.setting import Setting, check_host
@@ -74,11 +76,10 @@ def resume(setting: Setting, *, out: Path | None = None) -> Resumed:
         Fatal: when something does not hold.
     """
     # 1.
-    plan = setting.directory.load_plan()
-    journal = open_journal(setting.directory, setting.clock)
+    journal, plans = open_ceremony(setting.directory, setting.clock)
     if journal.mode is not setting.mode:
         raise RequestRejected("ceremony.other-mode", f"this ceremony is not a {setting.mode.value} one")
-    if str(journal.records[0].body["plan"]) != plan.digest.hex():
+    if str(journal.records[0].body["plan"]) != plans.first.digest.hex():
         raise RequestRejected("ceremony.plan-changed", "plan.toml is not the plan that this ceremony began with")
     inside = journal.abandoned()
     if inside is None:
@@ -86,9 +87,11 @@ def resume(setting: Setting, *, out: Path | None = None) -> Resumed:
             "resume.nothing-open", "no act is open in this record", hint="run the next act of the plan"
         )
     if inside == Act.ROOT:
-        return _Root(setting, journal, plan).go_on()
+        return _Root(setting, journal, plans.current).go_on()
     if inside == Act.INTERMEDIATE:
-        return _intermediate(setting, journal, plan, out)
+        return _intermediate(setting, journal, plans.current, out)
+    if inside == Act.AMEND:
+        return _amendment(setting, journal)
     raise RequestRejected(
         "resume.own-way",
         f"the act {inside} was interrupted",
@@ -101,6 +104,7 @@ def _resumed(setting: Setting, journal: Journal, act: Act) -> None:
     last = journal.records[-1]
     facts: dict[str, Json] = {"act": act.value, "after": last.seq, "findings": [each.to_json() for each in findings]}
     journal.resume_act(facts)
+    setting.people.listen(journal.hear)
     setting.people.tell(f"the act {act} goes on after record {last.seq}, {last.kind}")
 
 
@@ -130,7 +134,8 @@ def _intermediate(setting: Setting, journal: Journal, plan: Plan, out: Path | No
         bundle_digest=bytes.fromhex(str(accepted.body["bundle_sha256"])),
     )
     people.step(StepName.REPLY_WRITTEN)
-    reply = reply_bundle(request, certificate=certificate, root=directory.load_root())
+    issuer = find_issuer(directory, journal, plan, request.planned.issuer)
+    reply = reply_bundle(request, certificate=certificate, root=issuer.certificate)
     frames = _write_reply(out, reply) - 1
     _restore(directory.certificate(request.planned.file), certificate)
     if not any(record.kind == Kind.REPLY_WRITTEN for record in here):
@@ -139,6 +144,21 @@ def _intermediate(setting: Setting, journal: Journal, plan: Plan, out: Path | No
     what = f"{request.planned.file}.crt and its reply were delivered from the record"
     people.tell(what)
     return Resumed(finished=True, what=what, head=journal.head())
+
+
+def _amendment(setting: Setting, journal: Journal) -> Resumed:
+    # 3.
+    amended = any(record.kind == Kind.PLAN_AMENDED for record in _this_act(journal))
+    if amended:
+        _resumed(setting, journal, Act.AMEND)
+        journal.end_act(Kind.ACT_CLOSED, {"act": Act.AMEND.value})
+        what = "the plan is in force: the act is finished"
+    else:
+        check_host(setting)
+        journal.append(Kind.ACT_ABANDONED, {"act": Act.AMEND.value})
+        what = "the plan was not recorded, and the one before is in force: the act is given up; run it again"
+    setting.people.tell(what)
+    return Resumed(finished=amended, what=what, head=journal.head())
 
 
 def _write_reply(out: Path, reply: bytes) -> int:
@@ -180,7 +200,7 @@ class _Root:
         self._plan = plan
 
     def go_on(self) -> Resumed:
-        """Finish the act, or give it up and say what to do (steps 3 to 5)."""
+        """Finish the act, or give it up and say what to do (steps 4 to 6)."""
         people, journal = self._setting.people, self._journal
         _resumed(self._setting, journal, Act.ROOT)
         try:
@@ -188,7 +208,7 @@ class _Root:
                 self._finish()
         except _BeginAnewError as why:
             return self._give_up(str(why))
-        # 5. Also when nothing but the end was missing.
+        # 6. Also when nothing but the end was missing.
         issued = journal.issued(self._setting.directory.root.name)
         if issued is None:
             raise Fatal("ceremony.incomplete", "a quorum unlocked the HSM, and no root was recorded")
@@ -198,11 +218,11 @@ class _Root:
         return Resumed(finished=True, what="the root act is finished", head=journal.head())
 
     def _finish(self) -> None:
-        # 3.
+        # 4.
         people, journal, plan = self._setting.people, self._journal, self._plan
         initialised = journal.find(Kind.TOKEN_INITIALISED)
         found = None if initialised else self._look()
-        # 4.
+        # 5.
         people.step(StepName.HSM_UNLOCKED_ANEW)
         commitments = journal.commitments()
         quorum = people.quorum(commitments)
@@ -226,7 +246,7 @@ class _Root:
 
     def _look(self) -> ListedToken:
         """Find out whether the HSM was initialised, and whether anything but throw-away PINs can open it."""
-        # 3. The unknown outcome.
+        # 4. The unknown outcome.
         journal = self._journal
         intents = journal.find(Kind.HSM_INTENT)
         if not intents:
@@ -272,7 +292,7 @@ class _Root:
 
     def _key(self, token: Token) -> HsmKey:
         """Return the root's key; made now when the HSM does not hold it."""
-        # 4.
+        # 5.
         plan, journal = self._plan, self._journal
         recorded = journal.find(Kind.KEY_GENERATED)
         asked = [each for each in journal.find(Kind.HSM_INTENT) if each.body.get("operation") == GENERATE_KEY]

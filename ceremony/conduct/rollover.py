@@ -20,7 +20,6 @@ from cryptography import x509
 
 from ceremony import hsm, pkilint_opinion
 from ceremony.conduct.continuing import later_act
-from ceremony.conduct.crl import issued_intermediates
 from ceremony.conduct.later import (
     Continued,
     File,
@@ -29,11 +28,11 @@ from ceremony.conduct.later import (
     probe_places,
     record_issued,
     record_prepared,
-    root_key,
     unlocked_hsm,
     write_files,
 )
 from ceremony.conduct.setting import Setting
+from ceremony.crl import issued_certificates
 from ceremony.inventory import GENERATE_KEY
 from ceremony.plan import ActKind, PlannedAct, RolloverPlan
 from ceremony.records import Act, Kind, key_facts, recorded_certificate
@@ -120,6 +119,8 @@ class Rollover:
         self.continued = continued
         self._name = name
         self.planned: RolloverPlan = next(each for each in continued.plan.rollovers if each.name == name)
+        self.old = continued.issuer(self.planned.issuer)
+        """The root that the next one follows."""
         where = rollover_files(name)
         self.files = (where.root, where.old_with_new, where.new_with_old)
 
@@ -144,8 +145,8 @@ class Rollover:
             return found[0], found[1], found[2]
         # 2.
         with unlocked_hsm(self.continued, writable=True) as opened:
-            old = self.continued.root
-            old_key, new_key = root_key(self.continued, opened.token), self._next_key(opened.token)
+            old = self.old.certificate
+            old_key, new_key = self.old.key(opened.token), self._next_key(opened.token)
             self.continued.setting.people.step(StepName.NEXT_ROOT_CERTIFICATES)
             serial = random_serial(opened.token.random)
             # 4.
@@ -231,10 +232,13 @@ class Rollover:
     ) -> None:
         # 5. What the old root issued is reached from the new one; the new root itself from the old one.
         at = root.not_valid_before_utc
-        below = [each for each in issued_intermediates(self.continued).values() if each.not_valid_after_utc > at]
+        issued = issued_certificates(self.continued.journal.records)
+        planned = [each for each in self.continued.plan.intermediates if each.issuer == self.planned.issuer]
+        below = [issued[each.file] for each in planned if each.file in issued]
+        below = [each for each in below if each.not_valid_after_utc > at]
         for end in below:
             openssl_verifies_path(root, [old_with_new], end, at=max(at, end.not_valid_before_utc))
-        version = openssl_verifies_path(self.continued.root, [], new_with_old, at=at)
+        version = openssl_verifies_path(self.old.certificate, [], new_with_old, at=at)
         if version is not None:
             text = f"{version}: from the next root to {len(below)} intermediates of the old one, and back to the next"
             self.continued.setting.people.tell(text)

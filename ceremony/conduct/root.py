@@ -95,6 +95,7 @@ def create_root(
     if not directory.plan.exists() or durable.read_file(directory.plan) != plan_bytes:
         durable.write_new(directory.plan, plan_bytes)
     journal = create_journal(directory, setting.mode, plan, setting.clock, watch=setting.watch)
+    people.listen(journal.hear)
     people.show_digest("plan", plan.digest)
     with _remains_named(setting), act(journal, Act.ROOT):
         journal.append(Kind.HOST_CHECKED, {"findings": [finding.to_json() for finding in findings]})
@@ -120,7 +121,7 @@ def check_root(setting: Setting, plan: Plan, outputs: Sequence[Path]) -> tuple[H
         NotFound: ``hsm.module-missing``.
         PeerFailed: ``hsm.*``.
     """
-    setting.people.guide(numbered(plan, PlannedAct(kind=ActKind.ROOT)))
+    setting.people.guide(numbered(plan, PlannedAct(kind=ActKind.ROOT)), typist=plan.roles.administrator)
     setting.directory.refuse_if_used()
     check_sheets(plan, plan.shares)
     for path in outputs:

@@ -24,14 +24,14 @@ from pathlib import Path
 from ceremony import hsm, shares
 from ceremony.conduct.continuing import check_continues, later_act
 from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
-from ceremony.conduct.directory import open_journal
+from ceremony.conduct.directory import open_ceremony, open_journal
 from ceremony.conduct.later import take_inventory
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import token_serial, unlock
 from ceremony.inventory import Moment
 from ceremony.plan import ActKind, Plan, PlannedAct, RotationPlan
 from ceremony.records import Act, Kind, Mode, Retirement
-from ceremony.script import StepName
+from ceremony.script import StepName, numbered
 from ceremony.secret import SOURCE_BYTES, CeremonySecret, mix_secret
 from ceremony.share_history import REPLACE_PINS, DealtSet, ShareHistory
 from ceremony.shares import ShareCommitments, ShareSet
@@ -131,9 +131,9 @@ class _Rotation:
             raise Fatal("ceremony.shares-kept", "the words of shares are kept in a rehearsal only")
         self._setting = setting
         self._keep = keep
-        self.plan = setting.directory.load_plan()
-        self.journal = open_journal(setting.directory, setting.clock, watch=setting.watch)
-        check_continues(setting, self.journal, self.plan, command=_COMMAND, rehearsal=_REHEARSAL)
+        self.journal, plans = open_ceremony(setting.directory, setting.clock, watch=setting.watch)
+        self.plan = plans.current
+        check_continues(setting, self.journal, plans, command=_COMMAND, rehearsal=_REHEARSAL)
         if self.journal.find(Kind.TOKEN_ERASED):
             raise RequestRejected("ceremony.destroyed", "the root key was destroyed: nothing can follow")
         self.rotation = _choose(self.plan, self.journal.shares(), name)
@@ -141,8 +141,12 @@ class _Rotation:
         self._serial = token_serial(self.journal)
 
     @property
+    def _planned(self) -> PlannedAct:
+        return PlannedAct(kind=ActKind.ROTATE, name=self.rotation.name)
+
+    @property
     def _act(self) -> str:
-        return f"{Act.ROTATE}:{self.rotation.name}"
+        return str(self._planned)
 
     def check(self, outputs: tuple[Path, ...]) -> None:
         """Refuse what can be refused before anything is recorded (step 1)."""
@@ -152,6 +156,7 @@ class _Rotation:
         for path in outputs if begins else ():
             if path.exists() and not self._holds_unborn(path, history):
                 raise RequestRejected("file.exists", f"{path} already exists", hint="give a new file")
+        self._setting.people.guide(numbered(self.plan, self._planned), typist=self.plan.roles.administrator)
         check_host(self._setting)
 
     def replace(self) -> None:

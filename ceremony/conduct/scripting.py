@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ceremony.conduct.directory import CeremonyDirectory, open_journal
+from ceremony.conduct.directory import CeremonyDirectory, open_ceremony
 from ceremony.plan import Plan
 from ceremony.records import Facts, Kind
 from shared.clock import Clock
@@ -22,9 +22,9 @@ def record_script(directory: CeremonyDirectory, clock: Clock, plan: Plan, facts:
         RequestRejected: ``script.act-open``, ``script.other-plan`` or ``transcript.*``.
         StoreFailed: ``file.write-failed``.
     """
-    journal = open_journal(directory, clock)
+    journal, plans = open_ceremony(directory, clock)
     if journal.abandoned() is not None:
         raise RequestRejected("script.act-open", "an act is open: while it runs, it alone writes the record")
-    if directory.load_plan().digest != plan.digest:
+    if plans.find(plan.digest) is None:
         raise RequestRejected("script.other-plan", "the ceremony in --dir follows another plan")
     journal.append(Kind.SCRIPT_RENDERED, facts)

@@ -23,20 +23,26 @@ Rng = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What an act takes place with."""
+class Scene:
+    """What an act takes place with that needs no HSM."""
 
     directory: CeremonyDirectory
-    hsm: HsmSettings
     people: People
     clock: Clock
-    rng: Rng
     mode: Mode
     watch: Watch | None = None
     """The rehearsal that a real act must repeat."""
 
 
-def check_host(setting: Setting) -> tuple[host.HostFinding, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting(Scene):
+    """What an act takes place with."""
+
+    hsm: HsmSettings
+    rng: Rng
+
+
+def check_host(setting: Scene) -> tuple[host.HostFinding, ...]:
     """Harden this process, look at the host, tell every finding; outside a rehearsal a breach ends the act.
 
     Args:
@@ -78,7 +84,7 @@ def confirm_time(setting: Setting) -> host.HostFinding:
     return host.check_stated_time(now, now.replace(second=0, microsecond=0))
 
 
-def _last_recorded(setting: Setting) -> datetime:
+def _last_recorded(setting: Scene) -> datetime:
     path = setting.directory.transcript
     if not path.exists():
         return host.BUILT

@@ -16,6 +16,7 @@ from ceremony.document import rows
 from ceremony.document.flow import LEFT, RIGHT, Block, Placed, Row, fill
 from ceremony.document.page import GREY, Page, glyphs
 from ceremony.plan import Plan
+from ceremony.plan_history import PlanDay, PlanHistory
 from ceremony.records import ENDINGS, OPENINGS, Kind
 from ceremony.transcript import Json, Record
 from shared.clock import rfc3339
@@ -46,8 +47,13 @@ MEANING = (
 class Report:
     """What is reported: a ceremony whose record was verified."""
 
-    plan: Plan
+    plans: PlanHistory
     records: Sequence[Record]
+
+    @property
+    def plan(self) -> Plan:
+        """The first day's plan."""
+        return self.plans.first
 
     @property
     def head(self) -> bytes:
@@ -65,7 +71,7 @@ def report_pdf(report: Report) -> bytes:
     placed = fill(
         [
             *_cover(report), *_roles(report), *_phases(report), *_device(report), *_keys(report), *_issued(report),
-            *_shares(report), *_exceptions(report), *_signatures(report),
+            *_shares(report), *_confirmations(report), *_exceptions(report), *_signatures(report),
         ]
     )  # fmt: skip
     for number, each in enumerate(placed, start=1):
@@ -100,7 +106,7 @@ def _cover(report: Report) -> Iterator[Block]:
             _line("Begun", rfc3339(genesis.time)),
             _line("Ended", rfc3339(last.time)),
             _line("Records", str(len(report.records))),
-            _line("Plan", f"SHA-256 {plan.digest.hex()}"),
+            *(_line(*_plan_line(day, len(report.plans.days))) for day in report.plans.days),
             _line("Program", _listed(genesis.body.get("tools"))),
         ),
         section="ceremony",
@@ -111,16 +117,27 @@ def _cover(report: Report) -> Iterator[Block]:
     )
 
 
+def _plan_line(day: PlanDay, count: int) -> tuple[str, str]:
+    digest = f"SHA-256 {day.plan.digest.hex()}"
+    return ("Plan", digest) if count == 1 else (f"Plan of day {day.plan.number}", f"{day.file}, {digest}")
+
+
 def _roles(report: Report) -> Iterator[Block]:
-    roles, shares = report.plan.roles, report.plan.shares
+    for day in report.plans.days:
+        title = "Roles and functions" if day.plan.previous is None else f"Roles and functions on day {day.plan.number}"
+        yield _day_roles(day.plan, title)
+
+
+def _day_roles(plan: Plan, title: str) -> Block:
+    roles, shares = plan.roles, plan.shares
     people = [
         ("Administrator", roles.administrator, "conducts every act and types the commands"),
         ("Auditor", roles.auditor, "verifies plan, record and papers; signs this report"),
         *(("Witness", name, "follows the script, copies the head by hand") for name in roles.witnesses),
         *(("Custodian", name, f"holds a share ({shares.describe()}), unlocks the HSM") for name in shares.custodians),
     ]
-    yield Block(
-        head=_heading("Roles and functions", "as the plan names them; who was present stands on the signed script"),
+    return Block(
+        head=_heading(title, "as the plan names them; who was present stands on the signed script"),
         rows=tuple(_line(role, f"{name}: {does}") for role, name, does in people if name),
         section="roles",
     )
@@ -196,6 +213,27 @@ def _shares(report: Report) -> Iterator[Block]:
             head=_heading(record.kind.replace("-", " ").capitalize(), f"record {record.seq}"),
             rows=_facts(record.body), section="shares",
         )  # fmt: skip
+
+
+def _confirmations(report: Report) -> Iterator[Block]:
+    for record in report.of(Kind.DIGEST_CONFIRMED):
+        yield Block(
+            head=_heading("Digest confirmed", f"record {record.seq}, {rfc3339(record.time)}"),
+            rows=_facts(record.body), section="confirmations",
+        )  # fmt: skip
+    asked = report.of(Kind.STEP_CONFIRMED, Kind.FACT_CONFIRMED)
+    if asked:
+        yield Block(
+            head=_heading("Confirmed at the machine", f"{len(asked)} answers"),
+            rows=tuple(
+                _line(
+                    str(each.body.get("number", "question")),
+                    " ".join((rfc3339(each.time), str(each.body.get("step", "")), str(each.body.get("what")))),
+                )
+                for each in asked
+            ),
+            section="confirmations",
+        )
 
 
 def _exceptions(report: Report) -> Iterator[Block]:

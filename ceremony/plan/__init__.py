@@ -1,8 +1,10 @@
 """The plan: the one reviewed input of a ceremony."""
 
-from ceremony.plan.example import EXAMPLE
+from ceremony.plan.amend import AMENDMENT, Standing, amend_plan, previous_of
+from ceremony.plan.example import EXAMPLE, next_day
 from ceremony.plan.load import end_of_validity, load_plan
 from ceremony.plan.model import (
+    FIRST_ROOT,
     ActKind,
     CrlPlan,
     CrossPlan,
@@ -20,7 +22,9 @@ from ceremony.plan.model import (
 )
 
 __all__ = [
+    "AMENDMENT",
     "EXAMPLE",
+    "FIRST_ROOT",
     "ActKind",
     "CrlPlan",
     "CrossPlan",
@@ -35,6 +39,10 @@ __all__ = [
     "RootPlan",
     "RotationPlan",
     "SharesPlan",
+    "Standing",
+    "amend_plan",
     "end_of_validity",
     "load_plan",
+    "next_day",
+    "previous_of",
 ]

@@ -8,16 +8,19 @@ from ceremony.plan.model import ActKind, PlannedAct, Roles, SharesPlan
 from shared.errors import RequestRejected
 from shared.strict import Table
 
-_KINDS = frozenset(kind.value for kind in ActKind)
+_LISTED = tuple(kind for kind in ActKind if kind is not ActKind.AMEND)
 
 
-def read_acts(top: Table, *, known: Mapping[str, Sequence[str]], backup: bool) -> tuple[PlannedAct, ...]:
+def read_acts(
+    top: Table, *, known: Mapping[str, Sequence[str]], backup: bool, later: bool = False
+) -> tuple[PlannedAct, ...]:
     """Return the acts that the plan lists, in their order; none when it lists none.
 
     Args:
         top: the plan.
         known: for each kind of act that has names, the names that the plan describes.
         backup: whether the plan allows wrapping the root key.
+        later: whether it is the plan of a later day: the root is there, and so may be a backup.
 
     Raises:
         RequestRejected: ``plan.*`` with the element's number: an unknown act, a name that nothing describes, an act
@@ -29,8 +32,10 @@ def read_acts(top: Table, *, known: Mapping[str, Sequence[str]], backup: bool) -
     for number, entry in enumerate(top.texts("acts")):
         kind, _, name = entry.partition(":")
         where = f"acts[{number}]"
-        if kind not in _KINDS:
-            raise top.refuse(where, f"one of {', '.join(ActKind)} is wanted")
+        if kind not in _LISTED:
+            raise top.refuse(where, f"one of {', '.join(_LISTED)} is wanted")
+        if kind == ActKind.ROOT and later:
+            raise top.refuse(where, "the root was made on the first day")
         if kind in known and name not in known[kind]:
             described = ", ".join(known[kind]) or "none"
             raise top.refuse(where, f"the plan describes no {kind} of this name", hint=f"described: {described}")
@@ -42,7 +47,7 @@ def read_acts(top: Table, *, known: Mapping[str, Sequence[str]], backup: bool) -
         if act in acts:
             raise top.refuse(where, "it stands in the list already")
         acts.append(act)
-    _check_order(top, acts)
+    _check_order(top, acts, later=later)
     return tuple(acts)
 
 
@@ -54,17 +59,21 @@ def default_acts(intermediates: Sequence[str]) -> tuple[PlannedAct, ...]:
     )
 
 
-def check_roles(roles: Roles, shares: SharesPlan, *, least_witnesses: int, administrator_may_hold: bool) -> None:
+def check_roles(roles: Roles, shares: SharesPlan) -> None:
     """Insist on the separation of duties.
+
+    Args:
+        roles: who does what.
+        shares: who holds shares, now or after a rotation.
 
     Raises:
         RequestRejected: ``plan.roles``.
     """
-    if len(roles.witnesses) < least_witnesses:
-        raise RequestRejected("plan.roles", f"roles.witnesses: at least {least_witnesses} witnesses are wanted")
+    if len(roles.witnesses) < roles.least_witnesses:
+        raise RequestRejected("plan.roles", f"roles.witnesses: at least {roles.least_witnesses} witnesses are wanted")
     if len(set(roles.witnesses)) != len(roles.witnesses):
         raise RequestRejected("plan.roles", "roles.witnesses: a witness is named twice")
-    if roles.administrator in shares.custodians and not administrator_may_hold:
+    if roles.administrator in shares.custodians and not roles.administrator_may_hold:
         raise RequestRejected(
             "plan.roles",
             "roles.administrator: the administrator holds a share",
@@ -77,11 +86,11 @@ def check_roles(roles: Roles, shares: SharesPlan, *, least_witnesses: int, admin
         raise RequestRejected("plan.roles", "roles.auditor: the auditor cannot be the administrator")
 
 
-def _check_order(top: Table, acts: Sequence[PlannedAct]) -> None:
+def _check_order(top: Table, acts: Sequence[PlannedAct], *, later: bool) -> None:
     kinds = [act.kind for act in acts]
     if kinds[:1] != [ActKind.ROOT] and ActKind.ROOT in kinds:
         raise top.refuse(f"acts[{kinds.index(ActKind.ROOT)}]", "the root comes first")
     if ActKind.DESTROY in kinds[:-1]:
         raise top.refuse(f"acts[{kinds.index(ActKind.DESTROY)}]", "nothing can follow the destruction of the key")
-    if ActKind.RESTORE_TEST in kinds and ActKind.BACKUP not in kinds[: kinds.index(ActKind.RESTORE_TEST)]:
+    if not later and ActKind.RESTORE_TEST in kinds and ActKind.BACKUP not in kinds[: kinds.index(ActKind.RESTORE_TEST)]:
         raise top.refuse(f"acts[{kinds.index(ActKind.RESTORE_TEST)}]", "there is no backup before it")

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from ceremony.plan.model import CrlPlan, PlannedRevocation
+from ceremony.plan.model import (
+    FIRST_ROOT,
+    CrlPlan,
+    CrossPlan,
+    IntermediatePlan,
+    PlannedRevocation,
+    RolloverPlan,
+)
 from ceremony.plan.values import moment, name_of
 from shared.strict import Table
 
@@ -25,12 +33,23 @@ REASONS = (
 )
 
 
-def read_crls(top: Table, files: set[str]) -> tuple[CrlPlan, ...]:
+# Where each kind of certificate lies, by the key that names it in a revocation.
+_PLACES = {
+    "file": "{}",
+    "cross": "cross/{}",
+    "new_root": "rollover/{}/new-with-old",
+    "old_root": "rollover/{}/old-with-new",
+}
+_CALLED = {"file": "intermediate", "cross": "cross-certificate", "new_root": "rollover", "old_root": "rollover"}
+
+
+def read_crls(top: Table, known: Mapping[str, str], *, above: int = 0) -> tuple[CrlPlan, ...]:
     """Read the ``[[crl]]`` tables.
 
     Args:
         top: the plan.
-        files: the file stems of the planned intermediates, the only ones that can be revoked.
+        known: what can be revoked, from ``revocable``.
+        above: the highest number of earlier plans' lists.
 
     Raises:
         RequestRejected: ``plan.*``.
@@ -38,16 +57,29 @@ def read_crls(top: Table, files: set[str]) -> tuple[CrlPlan, ...]:
     found: list[CrlPlan] = []
     for table in top.tables("crl"):
         with table:
-            crl = _crl(table, files)
+            crl = _crl(table, known)
         if any(crl.name == other.name for other in found):
             raise table.refuse("name", "another list has this name")
-        if found and crl.number < found[-1].number + found[-1].count:
-            raise table.refuse("number", "it must be greater than every number of the list before")
+        if crl.number <= above:
+            raise table.refuse("number", f"it must be greater than every number of the lists before: {above}")
+        above = crl.number + crl.count - 1
         found.append(crl)
     return tuple(found)
 
 
-def _crl(table: Table, files: set[str]) -> CrlPlan:
+def revocable(
+    intermediates: Iterable[IntermediatePlan], crosses: Iterable[CrossPlan], rollovers: Iterable[RolloverPlan]
+) -> dict[str, str]:
+    """Return what can be revoked: where each certificate lies, without ``.crt``, and which root issues it."""
+    found = {each.file: each.issuer for each in intermediates}
+    found |= {_PLACES["cross"].format(each.name): each.issuer for each in crosses}
+    for each in rollovers:
+        found[_PLACES["new_root"].format(each.name)] = each.issuer
+        found[_PLACES["old_root"].format(each.name)] = each.name
+    return found
+
+
+def _crl(table: Table, known: Mapping[str, str]) -> CrlPlan:
     number = table.required("number", int)
     if not 1 <= number < 1 << 62:
         raise table.refuse("number", "a positive number is wanted")
@@ -60,6 +92,7 @@ def _crl(table: Table, files: set[str]) -> CrlPlan:
         raise table.refuse("count", f"1 to {_MOST_LISTS} lists are possible")
     if (count > 1) != (days > 0) or timedelta(days=days) > next_update - this_update:
         raise table.refuse("period_days", "a calendar needs a period, no longer than each list is valid")
+    issuer = table.optional("issuer", str) or FIRST_ROOT
     return CrlPlan(
         name=name_of(table, "name", _NAME, frozenset()),
         number=number,
@@ -67,15 +100,22 @@ def _crl(table: Table, files: set[str]) -> CrlPlan:
         next_update=next_update,
         count=count,
         period=timedelta(days=days),
-        revoked=tuple(_revocation(each, files) for each in table.tables("revoked")),
+        issuer=issuer,
+        revoked=tuple(_revocation(each, known, issuer) for each in table.tables("revoked")),
     )
 
 
-def _revocation(table: Table, files: set[str]) -> PlannedRevocation:
+def _revocation(table: Table, known: Mapping[str, str], issuer: str) -> PlannedRevocation:
     with table:
-        file = table.required("file", str)
-        if file not in files:
-            raise table.refuse("file", "the plan has no intermediate of this name")
+        given = {key: name for key in _PLACES if (name := table.optional(key, str)) is not None}
+        if len(given) != 1:
+            raise table.refuse("file", f"exactly one of {', '.join(_PLACES)} is wanted: it names what is revoked")
+        ((key, name),) = given.items()
+        file = _PLACES[key].format(name)
+        if file not in known:
+            raise table.refuse(key, f"the plan has no {_CALLED[key]} of this name")
+        if known[file] != issuer:
+            raise table.refuse(key, "another root issues it, and that root alone can revoke it")
         reason = table.required("reason", str)
         if reason not in REASONS:
             raise table.refuse("reason", f"one of {', '.join(REASONS)} is wanted")

@@ -10,16 +10,20 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from cryptography import x509
 
 from ceremony.plan.acts import check_roles, default_acts, read_acts
-from ceremony.plan.lineage import UNSAID, settle
-from ceremony.plan.lists import read_crls
+from ceremony.plan.lineage import UNSAID, check_cas, check_issuers, settle
+from ceremony.plan.lists import read_crls, revocable
 from ceremony.plan.model import (
+    FIRST_ROOT,
+    ActKind,
+    CrlPlan,
     CrossPlan,
     Fixed,
     GroupPlan,
@@ -54,51 +58,38 @@ _T = TypeVar("_T")
 
 
 def load_plan(data: bytes) -> Plan:
-    """Read a plan.
+    """Read the plan of a first day.
 
     Args:
         data: the bytes of the TOML file.
 
     Raises:
-        RequestRejected: ``plan.*`` with the dotted key.
+        RequestRejected: ``plan.*`` with the dotted key; ``plan.later-day`` for the plan of a later day, which means
+            something only together with the days before it.
     """
-    try:
-        values = tomllib.loads(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise RequestRejected("plan.malformed", "the plan is not UTF-8 text") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RequestRejected("plan.malformed", f"the plan is not TOML: {error}") from None
-    with Table(values, code="plan") as top:
-        if top.required("version", int) != VERSION:
-            raise top.refuse("version", f"this tool reads version {VERSION}")
+    with Table(read_toml(data), code="plan") as top:
+        check_version(top)
+        if top.optional("previous", str) is not None:
+            raise RequestRejected(
+                "plan.later-day",
+                "this is the plan of a later day: it goes on with a ceremony that began",
+                hint="name that ceremony with --dir",
+            )
         title = text(top, "title")
         organization = text(top, "organization")
         with top.table("root") as table:
             root = _root(table, organization)
-        intermediates = tuple(_intermediate(each, organization) for each in top.tables("intermediate"))
-        crosses = tuple(_cross(each, organization) for each in top.tables("cross"))
-        rollovers = tuple(_rollover(each, organization) for each in top.tables("rollover"))
-        crls = read_crls(top, {each.file for each in intermediates})
+        found = read_descriptions(top, organization)
+        crls = read_crls(top, revocable(found.intermediates, found.crosses, found.rollovers))
         with top.table("shares") as table:
             shares = _shares(table)
-        rotations = tuple(_rotation(each) for each in top.tables("rotation"))
-        roles, rules = _roles(top)
+        roles = read_roles(top)
         backup = bool(top.optional("backup", bool))
-        acts = read_acts(
-            top,
-            known={
-                "intermediate": [each.file for each in intermediates],
-                "crl": [each.name for each in crls],
-                "cross": [each.name for each in crosses],
-                "rollover": [each.name for each in rollovers],
-                "rotate": [each.name for each in rotations],
-            },
-            backup=backup,
-        ) or default_acts([each.file for each in intermediates])
-    root, rollovers = settle(root, crosses, rollovers)
-    _check_cas(root, intermediates)
-    check_roles(roles, shares, least_witnesses=rules[0], administrator_may_hold=rules[1])
-    return Plan(
+        acts = read_acts(top, known=names_of(found, crls), backup=backup) or default_acts(
+            [each.file for each in found.intermediates]
+        )
+    root, rollovers = settle(root, found.crosses, found.rollovers)
+    plan = Plan(
         title=title,
         organization=organization,
         roles=roles,
@@ -106,13 +97,77 @@ def load_plan(data: bytes) -> Plan:
         shares=shares,
         digest=hashlib.sha256(data).digest(),
         acts=acts,
-        intermediates=intermediates,
+        intermediates=found.intermediates,
         crls=crls,
-        crosses=crosses,
+        crosses=found.crosses,
         rollovers=rollovers,
-        rotations=rotations,
+        rotations=found.rotations,
         backup=backup,
     )
+    check_cas(plan.roots, plan.intermediates)
+    check_issuers(plan.roots, plan.crosses, plan.crls)
+    check_roles(roles, shares)
+    return plan
+
+
+def read_toml(data: bytes) -> dict[str, object]:
+    """Parse a plan's bytes.
+
+    Raises:
+        RequestRejected: ``plan.malformed``.
+    """
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise RequestRejected("plan.malformed", "the plan is not UTF-8 text") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise RequestRejected("plan.malformed", f"the plan is not TOML: {error}") from None
+
+
+def check_version(top: Table) -> None:
+    """Insist on the version that this tool reads.
+
+    Raises:
+        RequestRejected: ``plan.*``.
+    """
+    if top.required("version", int) != VERSION:
+        raise top.refuse("version", f"this tool reads version {VERSION}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """What the tables of one plan describe, besides its root, shares and lists."""
+
+    intermediates: tuple[IntermediatePlan, ...]
+    crosses: tuple[CrossPlan, ...]
+    rollovers: tuple[RolloverPlan, ...]
+    """As read: path lengths may be ``lineage.UNSAID``."""
+    rotations: tuple[RotationPlan, ...]
+
+
+def read_descriptions(top: Table, organization: str) -> Described:
+    """Read the tables of what will be signed, and of new custodians.
+
+    Raises:
+        RequestRejected: ``plan.*``.
+    """
+    return Described(
+        intermediates=tuple(_intermediate(each, organization) for each in top.tables("intermediate")),
+        crosses=tuple(_cross(each, organization) for each in top.tables("cross")),
+        rollovers=tuple(_rollover(each, organization) for each in top.tables("rollover")),
+        rotations=tuple(_rotation(each) for each in top.tables("rotation")),
+    )
+
+
+def names_of(found: Described, crls: Sequence[CrlPlan]) -> dict[str, list[str]]:
+    """Return the names that acts can have, for each kind of act that has names."""
+    return {
+        ActKind.INTERMEDIATE: [each.file for each in found.intermediates],
+        ActKind.CRL: [each.name for each in crls],
+        ActKind.CROSS: [each.name for each in found.crosses],
+        ActKind.ROLLOVER: [each.name for each in found.rollovers],
+        ActKind.ROTATE: [each.name for each in found.rotations],
+    }
 
 
 def end_of_validity(begin: datetime, years: int) -> datetime:
@@ -146,6 +201,7 @@ def _intermediate(table: Table, organization: str) -> IntermediatePlan:
             file=_stem(table, "file"),
             subject=_subject(table, organization),
             years=_years(table),
+            issuer=_issuer(table),
             fixed=_fixed(table),
             extensions=_extensions(table, constraints=True),
         )
@@ -163,6 +219,7 @@ def _cross(table: Table, organization: str) -> CrossPlan:
             fingerprint=fingerprint,
             years=_years(table),
             path_length=_path_length(table, 1),
+            issuer=_issuer(table),
             fixed=_fixed(table),
             extensions=_extensions(table, constraints=True),
         )
@@ -170,7 +227,7 @@ def _cross(table: Table, organization: str) -> CrossPlan:
 
 def _rollover(table: Table, organization: str) -> RolloverPlan:
     with table:
-        return RolloverPlan(name=_stem(table, "name"), root=_root(table, organization))
+        return RolloverPlan(name=_stem(table, "name"), issuer=_issuer(table), root=_root(table, organization))
 
 
 def _rotation(table: Table) -> RotationPlan:
@@ -222,22 +279,26 @@ def _group(table: Table, name: str) -> GroupPlan:
     return GroupPlan(name=name, threshold=threshold, custodians=custodians)
 
 
-def _roles(top: Table) -> tuple[Roles, tuple[int, bool]]:
+def read_roles(top: Table) -> Roles:
+    """Read who does what; a plan without the table names nobody, and rules nothing out.
+
+    Raises:
+        RequestRejected: ``plan.*``.
+    """
     if top.optional("roles", dict) is None:
-        return Roles(), (0, True)
+        return Roles()
     with top.table("roles") as table:
         witnesses = table.texts("witnesses") if table.optional("witnesses", list) is not None else ()
         for number, witness in enumerate(witnesses):
             if not witness.strip() or names.printable(witness) != witness:
                 raise table.refuse(f"witnesses[{number}]", "a visible name is wanted")
-        roles = Roles(
+        return Roles(
             administrator=text(table, "administrator"),
             auditor=text(table, "auditor") if table.optional("auditor", str) is not None else "",
             witnesses=witnesses,
+            least_witnesses=table.optional("min_witnesses", int) or 0,
+            administrator_may_hold=table.optional("administrator_holds_share", bool) or False,
         )
-        least = table.optional("min_witnesses", int) or 0
-        may_hold = table.optional("administrator_holds_share", bool) or False
-        return roles, (least, may_hold)
 
 
 def _fixed(table: Table) -> Fixed:
@@ -279,24 +340,6 @@ def _value(table: Table, key: str, read: Callable[[str], _T], value: str) -> _T:
         raise table.refuse(key, refusal.message, hint=refusal.hint) from None
 
 
-def _check_cas(root: RootPlan, intermediates: Iterable[IntermediatePlan]) -> None:
-    seen: list[IntermediatePlan] = []
-    for number, each in enumerate(intermediates):
-        where = f"intermediate[{number}]"
-        if each.years > root.years:
-            raise RequestRejected("plan.invalid", f"{where}.years: an intermediate cannot outlive its root")
-        if each.subject == root.subject:
-            raise RequestRejected("plan.invalid", f"{where}.common_name: it is the root's own name")
-        if any(each.file == other.file or each.subject == other.subject for other in seen):
-            raise RequestRejected("plan.invalid", f"{where}: file and common_name must be its own")
-        if each.fixed.serial is not None and each.fixed.serial in {
-            root.fixed.serial,
-            *(other.fixed.serial for other in seen),
-        }:
-            raise RequestRejected("plan.invalid", f"{where}.serial: it must be its own")
-        seen.append(each)
-
-
 def _subject(table: Table, organization: str) -> x509.Name:
     try:
         return names.subject(common=table.required("common_name", str), organization=organization)
@@ -304,6 +347,10 @@ def _subject(table: Table, organization: str) -> x509.Name:
         if refusal.code.startswith("plan."):
             raise
         raise table.refuse("common_name", refusal.message) from None
+
+
+def _issuer(table: Table) -> str:
+    return table.optional("issuer", str) or FIRST_ROOT
 
 
 def _stem(table: Table, key: str) -> str:

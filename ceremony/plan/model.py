@@ -15,11 +15,16 @@ from shared.errors import RequestRejected
 from shared.keys import KeyKind
 from shared.profile import Profile, intermediate_profile, root_profile
 
+FIRST_ROOT = ""
+"""The issuer of what the first root signs; every other root has the name of the rollover that made it."""
+
 
 class ActKind(StrEnum):
     """What can be planned."""
 
     ROOT = "root"
+    AMEND = "amend"
+    """The first act of every later day: its plan takes over. It stands in no list of acts."""
     INTERMEDIATE = "intermediate"
     CRL = "crl"
     CROSS = "cross"
@@ -79,6 +84,8 @@ class IntermediatePlan:
     file: str
     subject: x509.Name
     years: int
+    issuer: str = FIRST_ROOT
+    """Which root signs it: the rollover that made it, or the first one."""
     fixed: Fixed = Fixed()
     extensions: CaExtensions = field(default_factory=CaExtensions)
 
@@ -89,10 +96,10 @@ class IntermediatePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRevocation:
-    """One intermediate on a planned list."""
+    """One certificate on a planned list."""
 
     file: str
-    """The planned intermediate's file stem."""
+    """Where the certificate lies, without ``.crt``: ``alpha``, ``cross/partner`` or ``rollover/next/new-with-old``."""
     reason: str
     """CRLReason by its name in RFC 5280 §5.3.1, for example ``superseded``."""
     date: datetime
@@ -108,6 +115,8 @@ class CrlPlan:
     next_update: datetime
     count: int = 1
     period: timedelta = timedelta(0)
+    issuer: str = FIRST_ROOT
+    """Which root signs them; they revoke what that root signed."""
     revoked: tuple[PlannedRevocation, ...] = ()
 
 
@@ -122,6 +131,8 @@ class CrossPlan:
     years: int
     path_length: int = 1
     """How many CAs may stand below the other root in chains that come from here."""
+    issuer: str = FIRST_ROOT
+    """Which of our roots signs it."""
     fixed: Fixed = Fixed()
     extensions: CaExtensions = field(default_factory=CaExtensions)
 
@@ -132,6 +143,8 @@ class RolloverPlan:
 
     name: str
     root: RootPlan
+    issuer: str = FIRST_ROOT
+    """Which root it follows: an earlier rollover's, or the first one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +201,10 @@ class Roles:
     administrator: str = ""
     auditor: str = ""
     witnesses: tuple[str, ...] = ()
+    least_witnesses: int = 0
+    """How many witnesses there must be; no later day has fewer."""
+    administrator_may_hold: bool = True
+    """Whether the administrator may hold a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +216,7 @@ class Plan:
     roles: Roles
     root: RootPlan
     shares: SharesPlan
+    """Who holds the shares when the day begins; on the first day, when the root act ends."""
     digest: bytes
     """SHA-256 of the file's bytes."""
     acts: tuple[PlannedAct, ...]
@@ -209,11 +227,30 @@ class Plan:
     rotations: tuple[RotationPlan, ...] = ()
     backup: bool = False
     """Whether the root key may be wrapped out of the HSM. Off: the key is then not extractable at all."""
+    number: int = 1
+    """Counts the days of the ceremony. What earlier days described is described on later ones too."""
+    previous: bytes | None = None
+    """SHA-256 of the plan that this one follows; ``None`` on the first day."""
+
+    @property
+    def roots(self) -> dict[str, RootPlan]:
+        """Return every root of the plan by the name that issues: the first one, and each rollover's."""
+        return {FIRST_ROOT: self.root, **{each.name: each.root for each in self.rollovers}}
 
     @property
     def leaving(self) -> str:
         """What becomes of a key that was generated in the HSM, in words that fit after its name."""
         return "can leave wrapped, as the plan allows" if self.backup else "cannot leave"
+
+    def issuer_of(self, act: PlannedAct) -> str:
+        """Return which root signs in an act; ``FIRST_ROOT`` for one that signs nothing, too."""
+        signing: dict[str, str] = {
+            **{f"{ActKind.INTERMEDIATE}:{each.file}": each.issuer for each in self.intermediates},
+            **{f"{ActKind.CRL}:{each.name}": each.issuer for each in self.crls},
+            **{f"{ActKind.CROSS}:{each.name}": each.issuer for each in self.crosses},
+            **{f"{ActKind.ROLLOVER}:{each.name}": each.issuer for each in self.rollovers},
+        }
+        return signing.get(str(act), FIRST_ROOT)
 
     def intermediate_for(self, subject: x509.Name) -> IntermediatePlan:
         """Return the planned intermediate of a subject.

@@ -14,6 +14,7 @@ from ceremony.script.making import (
     fields,
     host,
     signed,
+    signed_by,
     unlocked,
     unlocked_anew,
 )
@@ -78,6 +79,27 @@ def root(making: Making) -> tuple[Step, ...]:
     )
 
 
+def amend(making: Making) -> tuple[Step, ...]:
+    """Return the steps in which the plan of a later day takes over."""
+    plan = making.plan
+    return (
+        host(making, "ceremony plan amend --dir DIR PLAN", plan=facts.NEXT_PLAN),
+        making.step(
+            StepName.PLAN_AMENDED,
+            ADMINISTRATOR,
+            "A witness reads the plan's words from this page; those that are asked for are typed.",
+            "The screen shows the same words afterwards, and names the acts of this day:",
+            f"{', '.join(map(str, plan.acts[1:]))}.",
+            says="With this record the plan is in force. It follows the plan whose digest it names.",
+            expects=(Expected(what="plan", digest=plan.digest), Expected(what="plan before it", digest=plan.previous)),
+            requires={facts.HOST, facts.NEXT_PLAN},
+            provides={facts.PLAN, facts.TRANSCRIPT},
+            ends={facts.NEXT_PLAN},
+        ),
+        closed(making),
+    )
+
+
 def intermediate(making: Making) -> tuple[Step, ...]:
     """Return the steps of an intermediate."""
     planned = next(each for each in making.plan.intermediates if each.file == making.name)
@@ -93,18 +115,19 @@ def intermediate(making: Making) -> tuple[Step, ...]:
             "The screen shows the same words, and says that possession of the key was proven.",
             f"It says of the subject {format_name(planned.subject)}: as planned.",
             expects=(Expected(what=f"request of {planned.file}", digest=known),),
-            requires={facts.HOST, facts.ROOT, facts.MATERIALS},
+            requires={facts.HOST, facts.MATERIALS, *facts.issuer(planned.issuer)},
             provides={facts.request(planned.file)},
         ),
         unlocked(making),
         making.step(
             StepName.INTERMEDIATE_CERTIFICATE,
             ADMINISTRATOR,
+            *signed_by(making, planned.issuer),
             *fields(planned.subject, planned.years, planned.extensions, planned.fixed.serial, begin),
             "The screen names the second program (openssl) that verified it too.",
             expects=signed(making, file),
             commits=True,
-            requires={facts.UNLOCKED, facts.ROOT_KEY, facts.request(planned.file)},
+            requires={facts.UNLOCKED, facts.request(planned.file), *facts.issuer(planned.issuer)},
             provides={facts.certificate(planned.file)},
         ),
         making.step(
@@ -140,6 +163,7 @@ def crl(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.LIST_SIGNED,
             ADMINISTRATOR,
+            *signed_by(making, planned.issuer),
             *lists,
             *(revoked or ["It revokes nothing."]),
             "The screen names the second program (openssl) that verified it too.",
@@ -150,8 +174,7 @@ def crl(making: Making) -> tuple[Step, ...]:
             commits=True,
             requires={
                 facts.UNLOCKED,
-                facts.ROOT,
-                facts.ROOT_KEY,
+                *facts.issuer(planned.issuer),
                 *(facts.certificate(each.file) for each in planned.revoked),
             },
         ),
@@ -172,18 +195,20 @@ def cross(making: Making) -> tuple[Step, ...]:
             f"The screen says of the subject {format_name(planned.subject)}: as planned.",
             "A witness reads the words of the other root's fingerprint from a paper of its owner.",
             expects=(Expected(what="other root's certificate", digest=bytes.fromhex(planned.fingerprint)),),
-            requires={facts.HOST, facts.ROOT, facts.MATERIALS},
+            requires={facts.HOST, facts.MATERIALS, *facts.issuer(planned.issuer)},
             provides={facts.OTHER_ROOT},
         ),
         unlocked(making),
         making.step(
             StepName.CROSS_CERTIFICATE,
             ADMINISTRATOR,
+            *signed_by(making, planned.issuer),
             *fields(planned.subject, planned.years, planned.extensions, planned.fixed.serial, begin),
             "The screen names the second program (openssl) that verified it too.",
             expects=signed(making, file),
             commits=True,
-            requires={facts.UNLOCKED, facts.ROOT_KEY, facts.OTHER_ROOT},
+            requires={facts.UNLOCKED, facts.OTHER_ROOT, *facts.issuer(planned.issuer)},
+            provides={facts.certificate(file.removesuffix(".crt"))},
             ends={facts.OTHER_ROOT},
         ),
         closed(making),
@@ -192,7 +217,8 @@ def cross(making: Making) -> tuple[Step, ...]:
 
 def rollover(making: Making) -> tuple[Step, ...]:
     """Return the steps of the change to a next root."""
-    planned = next(each for each in making.plan.rollovers if each.name == making.name).root
+    rollover = next(each for each in making.plan.rollovers if each.name == making.name)
+    planned, files = rollover.root, rollover_files(making.name)
     begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
     return (
         host(making, f"ceremony rollover --dir DIR --hsm hsm.toml {making.name}"),
@@ -204,16 +230,22 @@ def rollover(making: Making) -> tuple[Step, ...]:
             " and can only sign.",
             f"It is a key of the kind {planned.key}.",
             commits=True,
-            requires={facts.UNLOCKED, facts.ROOT_KEY},
+            requires={facts.UNLOCKED, *facts.issuer(rollover.issuer)},
             provides={facts.NEXT_KEY},
         ),
         making.step(
             StepName.NEXT_ROOT_CERTIFICATES,
             ADMINISTRATOR,
             *fields(planned.subject, planned.years, planned.extensions, planned.fixed.serial, begin),
+            *(f"The old root is that of the rollover {name}." for name in (rollover.issuer,) if name),
             "Three certificates are signed: the next root; the old key by the new one; the new key by the old one.",
-            expects=(Expected(what=f"certificate {rollover_files(making.name).root}"),),
-            requires={facts.NEXT_KEY, facts.ROOT, facts.UNLOCKED},
+            expects=(Expected(what=f"certificate {files.root}"),),
+            requires={facts.NEXT_KEY, facts.UNLOCKED, *facts.issuer(rollover.issuer)},
+            provides={
+                *facts.issuer(making.name),
+                *(facts.certificate(file.removesuffix(".crt")) for file in (files.old_with_new, files.new_with_old)),
+            },
+            ends={facts.NEXT_KEY},
         ),
         closed(making),
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ceremony.plan import ActKind, Plan, PlannedAct, SharesPlan
+from ceremony.crl import act_that_signs
+from ceremony.plan import AMENDMENT, ActKind, Plan, PlannedAct, SharesPlan
+from ceremony.plan.lists import revocable
 from ceremony.script import acts, custody, facts
 from ceremony.script.making import ADMINISTRATOR, CUSTODIANS, EVERYBODY, WITNESSES, Making, holders
 from ceremony.script.model import Expected, Fact, Known, Material, Script, Section, Step
@@ -17,6 +19,7 @@ CLOSING = "closing"
 
 _ACTS: Mapping[ActKind, tuple[str, Callable[[Making], tuple[Step, ...]]]] = {
     ActKind.ROOT: ("The root", acts.root),
+    ActKind.AMEND: ("The plan of this day", acts.amend),
     ActKind.INTERMEDIATE: ("The intermediate {name}", acts.intermediate),
     ActKind.CRL: ("The revocation list {name}", acts.crl),
     ActKind.CROSS: ("The cross-certificate {name}", acts.cross),
@@ -92,14 +95,22 @@ def _given(plan: Plan) -> set[Fact]:
     """What earlier days left: nothing when the plan makes the root, else all that it does not make itself."""
     if _begins(plan):
         return set()
-    made = {act.name for act in plan.acts if act.kind is ActKind.INTERMEDIATE}
-    earlier = {facts.certificate(each.file) for each in plan.intermediates if each.file not in made}
-    backed_up = {facts.BACKUP} if plan.backup and PlannedAct(kind=ActKind.BACKUP) not in plan.acts else set()
-    return {facts.ROOT, facts.ROOT_KEY, facts.TOKEN, *earlier, *backed_up}
+    today = set(map(str, plan.acts))
+    found = {facts.ROOT, facts.ROOT_KEY, facts.TOKEN}
+    for file in revocable(plan.intermediates, plan.crosses, plan.rollovers):
+        if act_that_signs(file) not in today:
+            found.add(facts.certificate(file))
+    for each in plan.rollovers:
+        if f"{ActKind.ROLLOVER}:{each.name}" not in today:
+            found |= facts.issuer(each.name)
+    if plan.backup and PlannedAct(kind=ActKind.BACKUP) not in plan.acts:
+        found.add(facts.BACKUP)
+    return found
 
 
 def _preparation(plan: Plan, shares: SharesPlan) -> Section:
     making = Making(plan=plan, part=PREPARATION, shares=shares, people_only=True)
+    amends = AMENDMENT in plan.acts
     brought: set[Fact] = {facts.MATERIALS}
     brought |= {facts.BLANK_TOKEN} if _begins(plan) else set()
     steps = [
@@ -144,10 +155,10 @@ def _preparation(plan: Plan, shares: SharesPlan) -> Section:
             EVERYBODY,
             "The administrator reads the words from the screen; everybody follows them on a paper of their own.",
             says="These words stand for every letter of the plan. Whoever has other words says so now.",
-            command="ceremony plan check plan.toml",
+            command=f"ceremony plan check {'plan.toml' if plan.previous is None else '--dir DIR PLAN'}",
             expects=(Expected(what="plan", digest=plan.digest),),
             requires={facts.MACHINE},
-            provides={facts.PLAN},
+            provides={facts.NEXT_PLAN if amends else facts.PLAN},
         ),
     ]
     if not _begins(plan):
@@ -160,7 +171,7 @@ def _preparation(plan: Plan, shares: SharesPlan) -> Section:
                     for _, name in holders(shares)
                 ),
                 blanks=tuple(f"Bag of {name}" for _, name in holders(shares)),
-                requires={facts.PLAN},
+                requires={facts.NEXT_PLAN if amends else facts.PLAN},
                 provides={facts.HELD},
             )
         )
@@ -228,7 +239,8 @@ def _materials(plan: Plan, shares: SharesPlan) -> Iterator[Material]:
     yield Material(name="HSM" if _begins(plan) else "HSM in its bag", number="Serial, bag number")
     if ActKind.RESTORE_TEST in kinds:
         yield Material(name="Medium with the wrapped backup, for its test", number="Bag number")
-    yield Material(name="Medium with plan.toml and hsm.toml", number="Bag or serial number")
+    plans = "plan.toml" if plan.previous is None else "the plan of this day"
+    yield Material(name=f"Medium with {plans} and hsm.toml", number="Bag or serial number")
     for act in plan.acts:
         if act.kind is ActKind.INTERMEDIATE:
             yield Material(name=f"Request of {act.name}, and the paper with its digest words", number="Medium")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ceremony.plan import FIRST_ROOT
 from ceremony.script.model import Fact
 
 PEOPLE: Fact = "people who were identified"
 MATERIALS: Fact = "materials that were counted"
 MACHINE: Fact = "a machine that was started from its medium"
 PLAN: Fact = "a plan that everybody compared"
+NEXT_PLAN: Fact = "the plan of this day, which everybody compared"
 HOST: Fact = "a host that was checked"
 TRANSCRIPT: Fact = "an open transcript"
 BLANK_TOKEN: Fact = "a blank token"  # noqa: S105 (an HSM's token)
@@ -34,5 +36,10 @@ def request(file: str) -> Fact:
 
 
 def certificate(file: str) -> Fact:
-    """Return the fact that an intermediate's certificate exists."""
+    """Return the fact that a certificate exists: an intermediate's, a cross-certificate, a link of a rollover."""
     return f"the certificate of {file}"
+
+
+def issuer(name: str) -> frozenset[Fact]:
+    """Return the facts that a root can sign: the first one, or the one of a rollover."""
+    return frozenset({ROOT, ROOT_KEY} if name == FIRST_ROOT else {f"the next root {name}"})

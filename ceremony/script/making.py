@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 
-from ceremony.plan import Plan, SharesPlan
+from ceremony.plan import FIRST_ROOT, Plan, SharesPlan
 from ceremony.script import facts
 from ceremony.script.model import Expected, Fact, Known, Step
 from ceremony.script.names import StepName
@@ -67,7 +67,7 @@ class Making:
         )
 
 
-def host(making: Making, command: str) -> Step:
+def host(making: Making, command: str, *, plan: Fact = facts.PLAN) -> Step:
     """Return the first step of every act: its command runs, and looks at the machine."""
     return making.step(
         StepName.HOST_CHECKED,
@@ -75,7 +75,7 @@ def host(making: Making, command: str) -> Step:
         "The command is typed as printed here, and read back by a witness before it runs.",
         "The screen lists the checks; every line says pass. (In practice, what fails is read aloud.)",
         command=command,
-        requires={facts.MACHINE, facts.PLAN},
+        requires={facts.MACHINE, plan},
         provides={facts.HOST},
     )
 
@@ -138,6 +138,13 @@ def signed(making: Making, file: str) -> tuple[Expected, ...]:
         Expected(what=f"content of {file}, to be signed", digest=making.known.tbs.get(file)),
         Expected(what=f"certificate {file}"),
     )
+
+
+def signed_by(making: Making, issuer: str) -> tuple[str, ...]:
+    """Say which root signs, when it is not the first one."""
+    if issuer == FIRST_ROOT:
+        return ()
+    return (f"The next root {issuer} signs it: {format_name(making.plan.roots[issuer].subject)}.",)
 
 
 def dealing(making: Making, shares: SharesPlan, *, provides: set[Fact]) -> tuple[Step, ...]:

@@ -35,6 +35,9 @@ class StepName(StrEnum):
     TRANSCRIPT_OPENED = "transcript.opened", "The transcript opens"
     HSM_UNLOCKED = "hsm.unlocked", "A quorum of custodians unlocks the HSM"
 
+    # A later day's plan.
+    PLAN_AMENDED = "plan.amended", "The plan of the day takes over"
+
     # The root.
     HSM_INITIALISED = "hsm.initialised", "The HSM is initialised under throw-away PINs"
     SECRET_MIXED = "secret.mixed", "The ceremony secret is mixed"

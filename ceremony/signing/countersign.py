@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ceremony.plan import Plan
+from ceremony.plan_history import PlanHistory
 from ceremony.signing.minisign import MinisignKey, read_key, read_minisig
 from ceremony.signing.openssh import openssh_verifies
 from ceremony.signing.sshsig import NAMESPACE, load_key, read_sshsig
@@ -133,14 +134,14 @@ def file_signature(directory: Path, records: Sequence[Record], name: str, data: 
 
 
 def counter_signatures(
-    directory: Path, records: Sequence[Record], plan: Plan, *, signers: Signers | None = None
+    directory: Path, records: Sequence[Record], plans: PlanHistory, *, signers: Signers | None = None
 ) -> Iterator[CounterSignature]:
     """Check every signature that lies beside a transcript.
 
     Args:
         directory: the ceremony's.
         records: of the transcript, verified.
-        plan: tells the signers' roles.
+        plans: tell the signers' roles on each day.
         signers: whose key is whose, from elsewhere; ``None`` believes the list that lies here.
 
     Raises:
@@ -162,7 +163,7 @@ def counter_signatures(
                 "verify.signatures.stray", f"{DIRECTORY}/{path.name} is no signature over a head of this transcript"
             )
         key = _check(kind, name, durable.read_file(path), record.digest, known)
-        yield CounterSignature(name=name, key=key, record=record, role=_role(plan, name))
+        yield CounterSignature(name=name, key=key, record=record, role=_role(plans.at(record.seq), name))
 
 
 def _check(kind: str, name: str, data: bytes, head: bytes, signers: Signers) -> str:
@@ -198,6 +199,7 @@ def _unknown(name: str, listed: str) -> Unauthenticated:
 def _role(plan: Plan, name: str) -> str:
     people = {
         **dict.fromkeys(plan.shares.custodians, "custodian"),
+        **{name: "custodian" for each in plan.rotations for name in each.shares.custodians},
         **dict.fromkeys(plan.roles.witnesses, "witness"),
         plan.roles.auditor: "auditor",
         plan.roles.administrator: "administrator",

@@ -48,9 +48,9 @@ def test_before_the_day_equals_the_day() -> None:
     alpha = issue(prepare_intermediate(request, root=root, serial=98, now=LATER), ROOT_KEY)
     assert before["root.crt"].tbs == root.tbs_certificate_bytes
     assert before["alpha.crt"].tbs == alpha.tbs_certificate_bytes
-    after = {each.file: each for each in foresee(plan, AtHand(root=root, requests=(request,)))}
+    after = {each.file: each for each in foresee(plan, AtHand(roots={"": root}, requests=(request,)))}
     assert after["alpha.crt"].digest == before["alpha.crt"].digest
-    known = known_beforehand(plan, AtHand(root=root, requests=(request,)))
+    known = known_beforehand(plan, AtHand(roots={"": root}, requests=(request,)))
     assert known.tbs["alpha.crt"] == hashlib.sha256(alpha.tbs_certificate_bytes).digest()
     assert known.requests == {"alpha": hashlib.sha256(ENCODED).digest()}
 
@@ -112,7 +112,7 @@ def test_a_root_that_is_there_needs_nothing_fixed() -> None:
     root = issue(
         prepare_root(plan, public_key=ROOT_KEY.public_key(), serial=SERIAL, now=LATER.replace(year=2026)), ROOT_KEY
     )
-    found = {each.file: each for each in foresee(plan, AtHand(root=root, requests=(_request(),)))}
+    found = {each.file: each for each in foresee(plan, AtHand(roots={"": root}, requests=(_request(),)))}
     assert found["root.crt"].tbs == root.tbs_certificate_bytes
     assert found["alpha.crt"].digest is not None
 
@@ -125,10 +125,10 @@ def test_what_does_not_belong_is_refused() -> None:
     later = load_plan(DAY.replace("2026-12-01T10:00:00Z", "2026-12-01T10:00:01Z").encode())
     wrong_kind, other = keys.generate(keys.KeyKind.EC_P256), keys.generate(keys.KeyKind.EC_P384)
     cases = [
-        (renamed, AtHand(root=root), "foresight.other-root"),
-        (later, AtHand(root=root), "foresight.other-root"),
+        (renamed, AtHand(roots={"": root}), "foresight.other-root"),
+        (later, AtHand(roots={"": root}), "foresight.other-root"),
         (plan, AtHand(root_key=wrong_kind.public_key()), "foresight.other-key"),
-        (plan, AtHand(root=root, root_key=other.public_key()), "foresight.other-key"),
+        (plan, AtHand(roots={"": root}, root_key=other.public_key()), "foresight.other-key"),
     ]
     for each, at_hand, code in cases:
         with pytest.raises(RequestRejected) as refused:

@@ -11,6 +11,7 @@ from fakes.softhsm import needs_softhsm
 from ceremony.document.page import Page
 from ceremony.document.report_pdf import MEANING, Report, report_pdf
 from ceremony.plan import load_plan
+from ceremony.plan_history import PlanHistory
 from ceremony.transcript import verify_chain
 
 pytestmark = needs_softhsm
@@ -53,7 +54,8 @@ def test_everything_is_in_it(finished: Rehearsal, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Page, "text", spy)
     records = verify_chain((finished.directory / "transcript.jsonl").read_bytes())
-    report_pdf(Report(plan=load_plan((finished.directory / "plan.toml").read_bytes()), records=records))
+    plan = load_plan((finished.directory / "plan.toml").read_bytes())
+    report_pdf(Report(plans=PlanHistory.of(plan), records=records))
     paper = " ".join(drawn)
     for wanted in (
         "This was a rehearsal", "Roles and functions", "Phase 1: root", "Phase 2: intermediate", "Device", "SoftHSM",

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ceremony.plan import EXAMPLE, load_plan
+from ceremony.plan_history import PlanHistory
 from ceremony.signing.act import ActSigner, signed_acts
 from ceremony.signing.countersign import counter_signatures, file_signature, filed_signers, read_signers, statement
 from ceremony.signing.minisign import read_minisig
@@ -88,7 +89,9 @@ class Desk:
     def claims(self) -> list[tuple[str, str]]:
         """Return who signed, and with which role."""
         plan = load_plan(EXAMPLE.encode())
-        return [(each.name, each.role) for each in counter_signatures(self.directory, self.records, plan)]
+        return [
+            (each.name, each.role) for each in counter_signatures(self.directory, self.records, PlanHistory.of(plan))
+        ]
 
 
 @pytest.fixture
@@ -167,9 +170,9 @@ def test_every_byte_of_a_filed_signature_counts(desk: Desk) -> None:
         for place in range(len(content)):
             path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
             with pytest.raises(ColdrootError):
-                list(counter_signatures(desk.directory, desk.records, plan, signers=signers))
+                list(counter_signatures(desk.directory, desk.records, PlanHistory.of(plan), signers=signers))
         path.write_bytes(content)
-    assert len(list(counter_signatures(desk.directory, desk.records, plan, signers=signers))) == 2
+    assert len(list(counter_signatures(desk.directory, desk.records, PlanHistory.of(plan), signers=signers))) == 2
 
 
 @needs_openssh
