@@ -119,8 +119,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     document["aNote"] = "step-ca ignores this"
     config.write_text(json.dumps(document, indent=1))
     with place.serving(["step-ca", str(config), "--password-file", "password"], "Serving HTTPS"):
-        place.step("ca", "certificate", "old.example.com", "old.crt", "old.key", "--provisioner", "admin",
-                   "--provisioner-password-file", "password")  # fmt: skip
+        for stem in ("old", "withdrawn"):
+            place.step("ca", "certificate", f"{stem}.example.com", f"{stem}.crt", f"{stem}.key", "--provisioner",
+                       "admin", "--provisioner-password-file", "password")  # fmt: skip
     return place
 
 
@@ -146,7 +147,8 @@ def test_taken_over_and_given_back(place: Place) -> None:
         for path in sorted(place.home.rglob("*"))
         if path.is_file() and "db" not in path.relative_to(place.home).parts
     }
-    place.online("import-step", "step", "--write")
+    (place.directory / "revoked.txt").write_text(f"{place.read('withdrawn.crt').serial_number}\n")
+    place.online("import-step", "step", "--write", "--revoked", "revoked.txt")
     again = place.online("import-step", "step", "--write", status=1)
     assert "file.exists" in again.stderr
     config = place.home / "config" / "coldroot.json"
@@ -156,6 +158,9 @@ def test_taken_over_and_given_back(place: Place) -> None:
         old = place.read("old.crt")
         place.step("ca", "renew", "--force", "old.crt", "old.key")
         assert place.read("old.crt").serial_number != old.serial_number
+        for proof in ("--mtls=true", "--mtls=false"):
+            refused = place.step("ca", "renew", "--force", proof, "withdrawn.crt", "withdrawn.key", status=1)
+            assert "revoked" in refused.stderr
         password = ("--provisioner", "admin", "--provisioner-password-file", "password")
         place.step("ca", "certificate", "new.example.com", "new.crt", "new.key", *password)
         place.online("certificate", "own.example.com", "own.crt", "own.key", *password)
