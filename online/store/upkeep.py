@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from online.config.settings import DatabaseSettings
-from online.store import sqlite_upkeep
+from online.store import sqlite_care
 from online.store.migrate import Upgraded
 from online.store.open import engine_of
 
@@ -23,7 +23,7 @@ def upgrade(settings: DatabaseSettings, *, say: Callable[[str], None]) -> Upgrad
     """
     engine = engine_of(settings)
     if engine is None:
-        return sqlite_upkeep.upgrade(Path(settings.data_source), say=say)
+        return sqlite_care.upgrade(Path(settings.data_source), say=say)
     from online.store.networked import upkeep  # noqa: PLC0415 (as the drivers)
 
     return upkeep.upgrade(engine(False), say=say)
