@@ -41,11 +41,10 @@ def check_ours(certificate: x509.Certificate, issuers: Sequence[Issuer], *, serv
     if not any(is_signed_by(certificate, issuer) for issuer in issuers):
         raise Unauthenticated("certificate.foreign", "the certificate was not issued by this CA")
     try:
-        basic, usage, extended = (
-            _value(certificate, kind) for kind in (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage)
-        )
+        values = {each.oid: each.value for each in certificate.extensions}
     except (ValueError, x509.DuplicateExtension):
         raise Unauthenticated("certificate.not-a-client", "the certificate's extensions are malformed") from None
+    basic, usage, extended = map(values.get, (x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid))
     is_ca = isinstance(basic, x509.BasicConstraints) and basic.ca
     signs = isinstance(usage, x509.KeyUsage) and usage.digital_signature
     usages = {ExtendedKeyUsageOID.CLIENT_AUTH} | ({ExtendedKeyUsageOID.SERVER_AUTH} if servers_too else set())
@@ -95,10 +94,3 @@ def find_provisioner(certificate: x509.Certificate, row: CertificateRow | None, 
     except RequestRejected:
         pass
     raise Unauthenticated("certificate.no-provisioner", "no provisioner of today vouches for the certificate")
-
-
-def _value(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> x509.ExtensionType | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None

@@ -8,9 +8,10 @@ read here: see ``shared.keystore``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from enum import StrEnum
-from typing import overload
+from typing import cast, overload
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -191,11 +192,18 @@ def kind_of(key: PublicKey | PrivateKey) -> KeyKind: ...
 def kind_of(key: CaPublicKey | CaPrivateKey) -> CaKind: ...
 def kind_of(key: CaPublicKey | CaPrivateKey) -> CaKind:
     """Tell the kind of an accepted key (public or private, software or HSM)."""
-    if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey):
-        return _CURVES[key.curve.name]
-    if isinstance(key, rsa.RSAPublicKey | rsa.RSAPrivateKey):
+    kind = _kind_of_class(type(key))
+    return _CURVES[cast("ec.EllipticCurvePublicKey", key).curve.name] if kind is None else kind
+
+
+@functools.cache
+def _kind_of_class(each: type) -> CaKind | None:
+    """Tell the kind of all keys of a class; ``None`` where the curve decides. Abstract bases answer slowly: once each."""
+    if issubclass(each, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey):
+        return None
+    if issubclass(each, rsa.RSAPublicKey | rsa.RSAPrivateKey):
         return KeyKind.RSA
-    if isinstance(key, ed25519.Ed25519PublicKey | ed25519.Ed25519PrivateKey):
+    if issubclass(each, ed25519.Ed25519PublicKey | ed25519.Ed25519PrivateKey):
         return KeyKind.ED25519
     return PostQuantum.ML_DSA_65
 

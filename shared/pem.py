@@ -25,7 +25,8 @@ LARGEST_CRL_BYTES = 64 << 20
 _UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
 _Loaded = TypeVar("_Loaded", x509.Certificate, x509.CertificateSigningRequest)
 _CRL_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----\s[A-Za-z0-9+/=\s]*-----END X509 CRL-----", re.ASCII)
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n(.{0,131072}?)-----END \1-----", re.DOTALL)
+# Up to the first run of dashes that could begin a boundary; the possessive quantifiers never look back.
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n(?:[^-]++|-(?!----END ))*+-----END \1-----")
 
 
 def load_certificates(data: bytes, *, what: str = "certificate file") -> tuple[x509.Certificate, ...]:
