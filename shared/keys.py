@@ -198,7 +198,7 @@ def kind_of(key: CaPublicKey | CaPrivateKey) -> CaKind:
 
 @functools.cache
 def _kind_of_class(each: type) -> CaKind | None:
-    """Tell the kind of all keys of a class; ``None`` where the curve decides. Abstract bases answer slowly: once each."""
+    """Tell the kind of all keys of a class; ``None`` where the curve decides. Abstract bases answer slowly: once."""
     if issubclass(each, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey):
         return None
     if issubclass(each, rsa.RSAPublicKey | rsa.RSAPrivateKey):
