@@ -13,21 +13,19 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from cryptography import x509
-
 from online.accesslog import Log
 from online.api import Api, Service
 from online.authority import Authority
 from online.config import Config
-from online.http import Desk, HttpServer, Layer, Limits, make_server
+from online.engine import Acceptor, Context, Refused
+from online.http import Desk, Layer, Limits, make_server
 from online.lineage import Fork
 from online.metrics.endpoint import Metering, publish
 from online.metrics.meter import CRL_END, ISSUER_END, OWN_END, Meter
@@ -40,8 +38,9 @@ from shared.keystore import SecretCallback
 
 # With the parent's few spare seconds this stays below the 30 that service managers grant.
 _DRAIN_SECONDS = 20.0
-_HANDSHAKE_SECONDS = 10.0
-_SHUTDOWN_SECONDS = 2.0
+# For handshakes in progress, before that; and for clients to close, after it.
+_SETTLE_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
 # How often a worker looks at the wall clock. A timer until the due date would not notice a clock that is set.
 _LOOK_SECONDS = 30.0
 _FORGET_EVERY = timedelta(hours=1)
@@ -111,6 +110,7 @@ class Server:
         plain_api = Api(service, trace_header=config.logger.trace_header, meter=self._meter, only=_PLAIN_ENDPOINTS)
         plain_desk = Desk(plain_api, log, meter=self._meter, limiter=limiter)
         self._plain_edge = make_server(layer, plain_desk, limits or _PLAIN_LIMITS)
+        self._acceptor: Acceptor | None = None
         self._accepting: _Accepting | None = None
         self._accepting_plain: _Accepting | None = None
         self._forget_at = clock.now()
@@ -121,7 +121,7 @@ class Server:
         1. Make the own leaf; only then accept.
         2. Look at the clock now and then: renew the leaf, forget tokens that expired long ago, note when the
            revocation list ends.
-        3. Stop accepting, let clients finish, close.
+        3. Stop accepting, let handshakes and then clients finish, close.
 
         Args:
             stop: set to stop.
@@ -132,7 +132,9 @@ class Server:
         """
         # 1.
         leaf = await make_own_leaf(self._authority)
-        await self._accept_with(leaf)
+        acceptor = Acceptor(self._edge, self._context(leaf), told=self._note_refused)
+        self._acceptor = acceptor
+        self._accepting = await _Accepting.start(self._listener.dup(), acceptor)
         if self._plain is not None:
             self._accepting_plain = await _Accepting.start(self._plain.dup(), self._plain_edge)
         try:
@@ -145,7 +147,9 @@ class Server:
             for accepting in (self._accepting, self._accepting_plain):
                 if accepting is not None:
                     await accepting.stop()
+            await acceptor.settle(min(_SETTLE_SECONDS, self._pace.drain))
             await asyncio.gather(self._edge.drain(self._pace.drain), self._plain_edge.drain(self._pace.drain))
+            await acceptor.close(min(_CLOSE_SECONDS, self._pace.drain))
 
     async def _look(self, leaf: OwnLeaf) -> OwnLeaf:
         now = self._clock.now()
@@ -154,7 +158,9 @@ class Server:
                 self._meter.gauge(CRL_END, await self._authority.crls.end())
             if leaf.is_due(now, after=self._pace.own_leaf):
                 leaf = await make_own_leaf(self._authority)
-                await self._accept_with(leaf)
+                assert self._acceptor is not None
+                # Connections that exist keep the context that they were made with.
+                self._acceptor.context = self._context(leaf)
                 self._log.event(f"own certificate renewed: serial={leaf.chain[0].serial_number}")
             if not now < self._forget_at <= now + _FORGET_EVERY:
                 await self._authority.forget_tokens()
@@ -165,19 +171,16 @@ class Server:
             self._log.event(f"{error.code}: {error.message}{_remaining(leaf, now)}")
         return leaf
 
-    async def _accept_with(self, leaf: OwnLeaf) -> None:
-        """Accept new connections with a leaf, then stop accepting them with the one before.
-
-        Both accept from duplicates of one socket, so no connection is refused or waits in a queue that closes.
-        """
+    def _context(self, leaf: OwnLeaf) -> Context:
         hierarchy = self._authority.hierarchy
-        trusted: Sequence[x509.Certificate] = (*hierarchy.roots, *hierarchy.chain, *hierarchy.former_issuers)
         self._meter.gauge(OWN_END, leaf.chain[0].not_valid_after_utc.timestamp())
-        context = server_context(leaf, trusted=trusted, settings=self._config.tls)
-        accepting = await _Accepting.start(self._listener.dup(), self._edge, context)
-        before, self._accepting = self._accepting, accepting
-        if before is not None:
-            await before.stop()
+        trusted = (hierarchy.chain[0], *hierarchy.former_issuers)
+        return server_context(leaf, trusted=trusted, settings=self._config.tls)
+
+    def _note_refused(self, refused: Refused) -> None:
+        self._meter.handshake_refused(refused.refusal)
+        detail = f" ({refused.detail})" if refused.detail else ""
+        self._log.event(f"TLS handshake refused: remote={refused.remote} reason={refused.refusal}{detail}")
 
 
 class _Accepting:
@@ -188,19 +191,10 @@ class _Accepting:
         self._server = server
 
     @classmethod
-    async def start(
-        cls, duplicate: socket.socket, edge: HttpServer, context: ssl.SSLContext | None = None
-    ) -> _Accepting:
-        """Begin to accept, with TLS or without; the duplicate is the server's from now on."""
-        timeouts = (None, None) if context is None else (_HANDSHAKE_SECONDS, _SHUTDOWN_SECONDS)
+    async def start(cls, duplicate: socket.socket, factory: Callable[[], asyncio.BaseProtocol]) -> _Accepting:
+        """Begin to accept; the duplicate is the server's from now on."""
         try:
-            server = await asyncio.get_running_loop().create_server(
-                edge,
-                sock=duplicate,
-                ssl=context,
-                ssl_handshake_timeout=timeouts[0],
-                ssl_shutdown_timeout=timeouts[1],
-            )
+            server = await asyncio.get_running_loop().create_server(factory, sock=duplicate)
         except BaseException:
             duplicate.close()
             raise

@@ -23,7 +23,9 @@ OFFLINE_LIBRARIES = {"PIL", "click", "cryptography", "pkcs11", "qrcode", "report
 LINT_LIBRARIES = {"ceremony/pkilint_opinion.py": {"pkilint"}}
 """What the extra ``lint`` adds, and the one file that may know it; it must do without."""
 
-ONLINE_LIBRARIES = {"aiohttp", "alembic", "asyncpg", "httptools", "jwt", "prometheus_client", "sqlalchemy"}
+ONLINE_LIBRARIES = {
+    "OpenSSL", "aiohttp", "alembic", "asyncpg", "httptools", "jwt", "prometheus_client", "sqlalchemy", "uvloop",
+}  # fmt: skip
 """What the extra ``online`` adds."""
 
 NETWORK_AND_DATABASE = {

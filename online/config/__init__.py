@@ -10,6 +10,7 @@ from online.config.settings import (
     DatabaseSettings,
     LoggerSettings,
     RateLimitSettings,
+    TlsEngine,
     TlsSettings,
     TlsVersion,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "DatabaseSettings",
     "LoggerSettings",
     "RateLimitSettings",
+    "TlsEngine",
     "TlsSettings",
     "TlsVersion",
     "load_config",

@@ -17,7 +17,7 @@ from online.config.address import parse_address
 from online.config.crl import parse_crl
 from online.config.database import parse_database
 from online.config.kms import merge_key, read_kms
-from online.config.own import parse_least_status, parse_rate_limit, parse_renewal
+from online.config.own import parse_least_status, parse_rate_limit, parse_renewal, parse_tls_engine
 from online.config.settings import (
     DEFAULT_BACKDATE,
     DEFAULT_COMMON_NAME,
@@ -227,8 +227,9 @@ def _common_name(top: Fields) -> str:
 
 
 def _tls(top: Fields) -> TlsSettings:
+    engine = parse_tls_engine(top)
     if "tls" not in top:
-        return TlsSettings()
+        return TlsSettings(engine=engine)
     block = Fields(
         top.raw("tls"),
         path="tls",
@@ -247,7 +248,7 @@ def _tls(top: Fields) -> TlsSettings:
     most = _tls_version(block, "maxVersion", TlsVersion.TLS_1_3)
     if least.value > most.value:
         raise RequestRejected("config.malformed", "tls.minVersion is above tls.maxVersion")
-    return TlsSettings(min_version=least, max_version=most, cipher_suites=tuple(suites))
+    return TlsSettings(min_version=least, max_version=most, cipher_suites=tuple(suites), engine=engine)
 
 
 def _tls_version(block: Fields, key: str, default: TlsVersion) -> TlsVersion:

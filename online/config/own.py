@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from online.config.settings import RateLimitSettings, RenewalSettings
+from online.config.settings import RateLimitSettings, RenewalSettings, TlsEngine
 from online.strict_json import Fields
 from shared.errors import RequestRejected
 
@@ -65,6 +65,27 @@ def parse_least_status(top: Fields) -> int:
     return _LEVELS[level]
 
 
+def parse_tls_engine(top: Fields) -> TlsEngine:
+    """Read ``coldroot.tlsEngine``: ``bundled`` or ``system``.
+
+    Args:
+        top: the document.
+
+    Raises:
+        RequestRejected: ``config.*``.
+    """
+    own = _block(top)
+    engine = own.text("tlsEngine", default=TlsEngine.BUNDLED.value)
+    try:
+        return TlsEngine(engine)
+    except ValueError:
+        raise RequestRejected(
+            "config.malformed",
+            f"{own.at('tlsEngine')} is not a known TLS engine",
+            hint="write bundled, or system for the distribution's OpenSSL",
+        ) from None
+
+
 def parse_renewal(top: Fields) -> RenewalSettings:
     """Read ``coldroot.renewal``.
 
@@ -90,7 +111,7 @@ def parse_renewal(top: Fields) -> RenewalSettings:
 
 def _block(top: Fields) -> Fields:
     value = top.raw("coldroot") if "coldroot" in top else {}
-    return Fields(value, path="coldroot", known={"rateLimit", "logLevel", "renewal"})
+    return Fields(value, path="coldroot", known={"rateLimit", "logLevel", "renewal", "tlsEngine"})
 
 
 def _count(block: Fields, key: str, default: int) -> int:

@@ -48,14 +48,24 @@ class TlsVersion(Enum):
     TLS_1_3 = 1.3
 
 
+class TlsEngine(Enum):
+    """Whose OpenSSL the node's TLS is; the value is how ca.json writes it."""
+
+    BUNDLED = "bundled"
+    """The one that the cryptography package brings."""
+    SYSTEM = "system"
+    """The one that Python was built with: the distribution's, with its crypto policy and its FIPS provider."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSettings:
-    """The ``tls`` block."""
+    """The ``tls`` block, and ``coldroot.tlsEngine``."""
 
     min_version: TlsVersion = TlsVersion.TLS_1_2
     max_version: TlsVersion = TlsVersion.TLS_1_3
     cipher_suites: tuple[str, ...] = DEFAULT_SUITES
     """Go's names. TLS 1.3 suites are always offered, as in Go."""
+    engine: TlsEngine = TlsEngine.BUNDLED
 
     def openssl_ciphers(self) -> str:
         """Return the TLS 1.2 suites as an OpenSSL cipher list; the defaults when only TLS 1.3 suites are named."""

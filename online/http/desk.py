@@ -14,10 +14,10 @@ from cryptography import x509
 from online.accesslog import Log, Served
 from online.api import EdgeError, Request, Response
 from online.api.routes import endpoint_name
+from online.engine import peer_certificate as verified_peer
 from online.metrics.meter import Meter
 from online.rate_limit import RateLimiter
 from shared.errors import RequestRejected
-from shared.pem import load_certificate_der
 
 _HEX = re.compile(r"[0-9A-Fa-f]{0,128}", re.ASCII)
 _HEALTH = frozenset({"/health", "/readyz"})
@@ -103,12 +103,8 @@ def peer_certificate(transport: asyncio.BaseTransport | None) -> x509.Certificat
     Raises:
         EdgeError: 400, when it cannot be read.
     """
-    engine = transport.get_extra_info("ssl_object") if transport is not None else None
-    der = engine.getpeercert(binary_form=True) if engine is not None else None
-    if der is None:
-        return None
     with suppress(RequestRejected):
-        return load_certificate_der(der)
+        return verified_peer(transport)
     raise EdgeError(400, "The client certificate cannot be read.")
 
 

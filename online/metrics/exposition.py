@@ -20,6 +20,7 @@ from online.metrics.meter import (
     COMMITS,
     CRL_END,
     FORKED,
+    HANDSHAKES_REFUSED,
     ISSUER_END,
     OWN_END,
     REFUSED,
@@ -41,6 +42,7 @@ _COUNTERS = {
     REVOKED: ("Certificates revoked.", _BY_PROVISIONER),
     FORKED: ("Certificates renewed again long after their first renewal: perhaps by a thief.", ("provisioner",)),
     REFUSED: ("Tokens refused, by the code of the reason.", ("cause",)),
+    HANDSHAKES_REFUSED: ("TLS handshakes that came to nothing.", ("reason",)),
 }
 _HISTOGRAMS = {
     REQUESTS: ("Time from the end of a request's headers to its answer.", ("endpoint", "status")),

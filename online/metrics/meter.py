@@ -29,6 +29,7 @@ REKEYED = "step_ca_x509_rekeyed"
 REVOKED = "coldroot_x509_revoked"
 REFUSED = "coldroot_tokens_refused"
 FORKED = "coldroot_lineage_forks"
+HANDSHAKES_REFUSED = "coldroot_tls_handshakes_refused"
 OWN_END = "coldroot_own_certificate_not_after_timestamp_seconds"
 CRL_END = "coldroot_crl_next_update_timestamp_seconds"
 ISSUER_END = "coldroot_issuer_not_after_timestamp_seconds"
@@ -148,6 +149,14 @@ class Meter:
             provisioner: the name of who vouches for it.
         """
         self._count((FORKED, provisioner))
+
+    def handshake_refused(self, reason: str) -> None:
+        """Count a TLS handshake that came to nothing.
+
+        Args:
+            reason: one of the closed set of ``online.engine.Refusal``.
+        """
+        self._count((HANDSHAKES_REFUSED, reason))
 
     def commit(self, outcome: str, seconds: float) -> None:
         """Count a write of the store.

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.client import HTTPResponse
 from pathlib import Path
@@ -154,7 +154,8 @@ def config_for(tls: TlsSettings | None = None) -> Config:
     import json  # noqa: PLC0415 (used here only)
 
     document = render_config(dns_names=("localhost",), address="127.0.0.1:0", provisioners=(), tls=tls)
-    return parse_config(json.dumps(document).encode(), path=Path("/nowhere/config/ca.json"))
+    config = parse_config(json.dumps(document).encode(), path=Path("/nowhere/config/ca.json"))
+    return config if tls is None else replace(config, tls=tls)
 
 
 @contextlib.contextmanager

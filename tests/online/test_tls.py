@@ -8,7 +8,6 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,24 +16,23 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from fakes.hierarchy import make_pki, make_world
 from fakes.live import Live, live
+from fakes.tls import foreign_leaf
 
-from online.config import TlsSettings, TlsVersion
+from online.config import TlsEngine, TlsSettings, TlsVersion
 from online.tls import OwnLeaf, make_own_leaf, server_context
-from shared import keys, names
+from shared import keys
 from shared.errors import Fatal
-from shared.issue import IssuanceRequest, Issuer, issue, prepare
 from shared.keys import KeyKind
 from shared.keystore import private_key_pem
-from shared.profile import leaf_profile
-from shared.serials import random_serial
 
 _NOW = datetime.now(UTC)
+_BOTH = pytest.mark.parametrize("engine", list(TlsEngine), ids=lambda engine: engine.value)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A running server."""
-    with live(tmp_path_factory.mktemp("live")) as running:
+@pytest.fixture(scope="module", params=list(TlsEngine), ids=lambda engine: engine.value)
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Live]:
+    """A running server, with each of the engines."""
+    with live(tmp_path_factory.mktemp("live"), tls=TlsSettings(engine=request.param)) as running:
         yield running
 
 
@@ -60,7 +58,6 @@ def test_openssl_accepts_the_handshake_and_the_chain(server: Live, version: str)
     assert "ALPN protocol: http/1.1" in done.stdout
     assert "Compression: NONE" in done.stdout
     assert " 1 s:" in done.stdout  # the intermediate is sent
-    assert "New Session Ticket" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -82,16 +79,6 @@ def test_renegotiation_is_refused(server: Live) -> None:
     assert "no renegotiation" in done.stderr.lower() or done.returncode != 0
 
 
-def test_a_session_is_not_resumed_by_ticket(server: Live) -> None:
-    """Without this, a session could outlive the client certificate that it was opened with."""
-    context = server.context()
-    with server.connect(context) as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        connection.recv(4096)
-        session = connection.session
-        assert session is None or not session.has_ticket
-
-
 def test_curl_verifies_and_reads(server: Live) -> None:
     """Without this, the commonest of clients could fail."""
     curl = shutil.which("curl")
@@ -108,23 +95,6 @@ def refused(server: Live, context: ssl.SSLContext) -> bool:
         return server.send(b"POST /renew HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", context) == []
     except OSError:
         return True
-
-
-def foreign_leaf(
-    pki_issuer: x509.Certificate, key: keys.PrivateKey, *, begin: datetime, usage: x509.ObjectIdentifier
-) -> tuple[x509.Certificate, keys.PrivateKey]:
-    """Make a leaf outside of the authority."""
-    own = keys.generate(KeyKind.EC_P256)
-    profile = replace(leaf_profile(longest=timedelta(days=1)), extended_key_usage=(usage,))
-    request = IssuanceRequest(
-        subject=names.subject(common="x.example.com"),
-        public_key=own.public_key(),
-        serial=random_serial(os.urandom),
-        not_before=begin,
-        not_after=begin + timedelta(hours=1),
-        sans=names.parse_sans(["x.example.com"]),
-    )
-    return issue(prepare(profile, request, Issuer.from_certificate(pki_issuer)), key), own
 
 
 def test_a_client_without_a_certificate_is_welcome(server: Live) -> None:
@@ -172,12 +142,14 @@ def test_a_client_that_does_not_hold_the_key_cannot_even_be_built(server: Live) 
         server.context(chain, keys.generate(KeyKind.EC_P256))
 
 
-def test_the_configured_versions_and_suites_hold(tmp_path: Path) -> None:
+@_BOTH
+def test_the_configured_versions_and_suites_hold(tmp_path: Path, engine: TlsEngine) -> None:
     """Without this, the tls block of ca.json could be without effect."""
-    with live(tmp_path, tls=TlsSettings(min_version=TlsVersion.TLS_1_3)) as running:
+    with live(tmp_path, tls=TlsSettings(engine=engine, min_version=TlsVersion.TLS_1_3)) as running:
         assert s_client(running, "-tls1_2").returncode != 0
         assert s_client(running, "-tls1_3").returncode == 0
-    only = TlsSettings(max_version=TlsVersion.TLS_1_2, cipher_suites=("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",))
+    suites = ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",)
+    only = TlsSettings(engine=engine, max_version=TlsVersion.TLS_1_2, cipher_suites=suites)
     other = tmp_path / "other"
     other.mkdir()
     with live(other, tls=only) as running:
@@ -186,10 +158,11 @@ def test_the_configured_versions_and_suites_hold(tmp_path: Path) -> None:
         assert s_client(running, "-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305").returncode != 0
 
 
+@_BOTH
 @pytest.mark.parametrize("kind", [KeyKind.EC_P384, KeyKind.RSA, KeyKind.ED25519])
-def test_an_intermediate_of_another_kind_of_key_serves_too(tmp_path: Path, kind: KeyKind) -> None:
+def test_an_intermediate_of_another_kind_of_key_serves_too(tmp_path: Path, kind: KeyKind, engine: TlsEngine) -> None:
     """Without this, the node's TLS could depend on the kind of the issuing key."""
-    with live(tmp_path, pki=make_pki(now=_NOW, kind=kind)) as running:
+    with live(tmp_path, pki=make_pki(now=_NOW, kind=kind), tls=TlsSettings(engine=engine)) as running:
         assert running.request("GET", "/health").status == 200
         chain, key = running.leaf()
         assert running.request("POST", "/renew", context=running.context(chain, key)).status == 201
@@ -213,8 +186,9 @@ async def test_the_own_leaf_is_due_at_two_thirds_of_its_life() -> None:
     assert "key" not in repr(leaf)
 
 
+@_BOTH
 async def test_making_a_context_leaves_no_file_and_no_descriptor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: TlsEngine
 ) -> None:
     """Without this, the node's TLS key could stay on a disk, or each renewal leak a descriptor."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -223,7 +197,7 @@ async def test_making_a_context_leaves_no_file_and_no_descriptor(
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
-        server_context(leaf, trusted=(world.pki.root, world.pki.intermediate), settings=TlsSettings())
+        server_context(leaf, trusted=(world.pki.root, world.pki.intermediate), settings=TlsSettings(engine=engine))
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
     assert os.listdir(tmp_path) == []
@@ -237,15 +211,16 @@ async def test_without_anonymous_files_a_private_one_is_gone_at_once(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     world = make_world()
     leaf = await make_own_leaf(world.authority)
-    server_context(leaf, trusted=(world.pki.root,), settings=TlsSettings())
+    server_context(leaf, trusted=(world.pki.root,), settings=TlsSettings(engine=TlsEngine.SYSTEM))
     assert os.listdir(tmp_path) == []
 
 
-def test_a_pair_that_does_not_match_is_never_served() -> None:
+@_BOTH
+def test_a_pair_that_does_not_match_is_never_served(engine: TlsEngine) -> None:
     """Without this, a context with somebody else's key could replace a working one."""
     world = make_world()
     wrong = OwnLeaf(key=keys.generate(KeyKind.EC_P256), chain=(world.pki.intermediate,))
     with pytest.raises(Fatal) as failure:
-        server_context(wrong, trusted=(world.pki.root,), settings=TlsSettings())
+        server_context(wrong, trusted=(world.pki.root,), settings=TlsSettings(engine=engine))
     assert failure.value.code == "tls.context"
     assert private_key_pem(wrong.key, None).decode() not in failure.value.message
