@@ -24,7 +24,8 @@ LINT_LIBRARIES = {"ceremony/pkilint_opinion.py": {"pkilint"}}
 """What the extra ``lint`` adds, and the one file that may know it; it must do without."""
 
 ONLINE_LIBRARIES = {
-    "OpenSSL", "aiohttp", "alembic", "asyncpg", "httptools", "jwt", "prometheus_client", "sqlalchemy", "uvloop",
+    "OpenSSL", "aiohttp", "alembic", "asyncmy", "asyncpg", "httptools", "jwt", "prometheus_client", "sqlalchemy",
+    "uvloop",
 }  # fmt: skip
 """What the extra ``online`` adds."""
 

@@ -104,4 +104,8 @@ def engine_of(settings: DatabaseSettings) -> Callable[[bool], Engine] | None:
         from online.store.networked.postgresql import PostgresqlEngine  # noqa: PLC0415 (see above)
 
         return lambda reading: PostgresqlEngine(settings, reading=reading)
+    if settings.type == "mysql":
+        from online.store.networked.mysql import MysqlEngine  # noqa: PLC0415 (see above)
+
+        return lambda _: MysqlEngine(settings)
     return None

@@ -88,6 +88,8 @@ class RevocationProof(StrEnum):
     """Whoever may write the database: of a serial number that this node never issued."""
     SUCCESSION = "succession"
     """Nobody asked: its successor is in use, and the configuration says that then it ends."""
+    NODE = "node"
+    """The node itself: of a certificate that it had recorded when it learnt that it must not give it to anybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from itertools import count
@@ -26,8 +26,13 @@ from fakes.ports import free_port
 from online.config.settings import DatabaseSettings
 from online.store import upkeep
 
+NETWORKED = ("postgresql", "mysql")
+"""The kinds of server, as ca.json names them; the second is a MariaDB here."""
+
 _POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
 _SECONDS = 60.0
+# Where flushing costs nothing. No test cuts the power of a server; SQLite's tests do that for its file.
+_MEMORY = Path("/dev/shm")
 _numbers = count()
 
 
@@ -37,12 +42,18 @@ class DatabaseServer:
     kind: str
     account: str
     admin_database: str
+    extra: Mapping[str, object] = {}
+    """Further settings."""
 
     def __init__(self, directory: Path) -> None:
         """Prepare a server in an empty directory; ``up`` starts it."""
         self.directory = directory
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Make what the server needs before its first start."""
+        raise NotImplementedError
 
     def up(self) -> None:
         """Start it, and wait until it answers."""
@@ -123,7 +134,7 @@ class DatabaseServer:
     def _as_account(self) -> list[str]:
         """Return what makes a command run as the server's user: as root it would refuse."""
         if os.geteuid() != 0:
-            return ["setpriv", "--pdeathsig", "SIGKILL"]
+            return ["setpriv", "--pdeathsig", "KILL"]
         return [
             "setpriv",
             f"--reuid={self.account}",
@@ -162,6 +173,8 @@ class PostgresqlServer(DatabaseServer):
         settings = {
             "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self.directory,
             "fsync": "off", "shared_buffers": "16MB", "max_connections": 60,
+            # Else what a killed server shared stays for ever.
+            "dynamic_shared_memory_type": "mmap",
         }  # fmt: skip
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [*self._as_account(), str(_POSTGRESQL[-1] / "postgres"), "-D", str(self.directory / "data"), *options]
@@ -171,11 +184,48 @@ class PostgresqlServer(DatabaseServer):
         return [str(_POSTGRESQL[-1] / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, address]
 
 
+class MariadbServer(DatabaseServer):
+    """MariaDB."""
+
+    kind = "mysql"
+    account = "mysql"
+    admin_database = "mysql"
+
+    def prepare(self) -> None:
+        """Make the server's own tables, and users."""
+        command = [
+            *self._as_account(), "mariadb-install-db", "--no-defaults", f"--datadir={self.directory}/data",
+            "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS, cwd=self.directory)
+
+    def settings(self, database: str) -> DatabaseSettings:
+        """See ``DatabaseServer.settings``."""
+        where = f"127.0.0.1:{self.port}"
+        return DatabaseSettings(
+            type="mysql", data_source=f"root:@tcp({where})/", database=database, where=f"{where}/{database}"
+        )
+
+    def _command(self) -> list[str]:
+        settings = {
+            "datadir": self.directory / "data", "port": self.port, "bind-address": "127.0.0.1",
+            "socket": self.directory / "socket", "pid-file": self.directory / "pid",
+            "innodb-flush-log-at-trx-commit": 2, "innodb-buffer-pool-size": "32M", "innodb-log-file-size": "16M",
+            "max-connections": 60, **self.extra,
+        }  # fmt: skip
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [*self._as_account(), "mariadbd", "--no-defaults", *options]
+
+    def _client(self, statement: str, database: str) -> list[str]:
+        place = ["--host=127.0.0.1", f"--port={self.port}", "--user=root", "--connect-timeout=2", "--skip-ssl"]
+        return ["mariadb", "--no-defaults", *place, "-NBe", statement, database]
+
+
 def start_server(kind: str) -> DatabaseServer:
     """Start a server of a test's own; its directory goes at the end of the process, or with ``discard``."""
     _require(kind)
-    server_type: Callable[[Path], PostgresqlServer] = {"postgresql": PostgresqlServer}[kind]
-    directory = Path(tempfile.mkdtemp(prefix=f"coldroot-{kind}-"))
+    server_type: type[DatabaseServer] = PostgresqlServer if kind == "postgresql" else MariadbServer
+    directory = Path(tempfile.mkdtemp(prefix=f"coldroot-{kind}-", dir=_MEMORY if _MEMORY.is_dir() else None))
     server = server_type(directory)
     atexit.register(discard, server)
     with suppress(KeyError):
@@ -204,6 +254,8 @@ def _require(kind: str) -> None:
         pytest.skip("setpriv is not installed")
     if kind == "postgresql" and not _POSTGRESQL:
         pytest.skip("PostgreSQL is not installed")
+    if kind == "mysql" and shutil.which("mariadb-install-db") is None:
+        pytest.skip("MariaDB is not installed")
 
 
 def _children(pid: int) -> list[int]:

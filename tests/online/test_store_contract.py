@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from fakes.clock import NOON
-from fakes.databases import shared_server
+from fakes.databases import NETWORKED, shared_server
 from fakes.rows import certificate_row, revocation_of, token_use
 from fakes.store import MemoryStore
 
@@ -22,7 +22,7 @@ from shared.errors import PolicyDenied, RequestRejected, StoreFailed, Unauthenti
 from shared.serials import LARGEST_SERIAL
 
 
-@pytest_asyncio.fixture(params=["sqlite", "postgresql", "memory"])
+@pytest_asyncio.fixture(params=["sqlite", *NETWORKED, "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryStore()

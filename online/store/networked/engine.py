@@ -6,7 +6,9 @@ doubt when a transaction begins and whether its end was asked for; it opens none
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -19,6 +21,8 @@ from shared.errors import ColdrootError
 
 Outcome = ColdrootError | int
 
+_TIDY_SECONDS = 1.0
+
 
 class Gate(Enum):
     """The lock that orders what must not overlap; released with the transaction."""
@@ -26,9 +30,11 @@ class Gate(Enum):
     SHARED = auto()
     """Certificates are issued: many at once."""
     EXCLUSIVE = auto()
-    """A revocation, or a change of the tables: no certificate is being recorded meanwhile, on any node."""
+    """A revocation: no certificate is being recorded meanwhile, on any node."""
     SNAPSHOT = auto()
     """No lock: reading, all at one moment."""
+    TABLES = auto()
+    """The tables themselves are changed, or not there yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +46,9 @@ class Issue:
     lineage: Lineage | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Session:
-    """One open connection."""
+    """One open connection, and what is known of its server."""
 
     connection: AsyncConnection
     """Through SQLAlchemy, in autocommit mode."""
@@ -52,6 +58,10 @@ class Session:
     """What the server said aside."""
     clustered: bool = False
     """Whether several servers take writes (Galera), so that locks of one mean nothing to the others."""
+    returns: bool = False
+    """Whether an INSERT can return what it inserted."""
+    version: int | None = None
+    """Of the tables, as far as the transaction has looked."""
 
 
 class Engine(Protocol):
@@ -107,6 +117,15 @@ class Engine(Protocol):
     def judge(self, error: BaseException) -> Verdict:
         """Say what an exception means."""
         ...
+
+
+async def discard(engine: Engine, session: Session) -> None:
+    """Cut a connection, and let go of what SQLAlchemy keeps for it; within a time limit, and whatever that raises."""
+    engine.abort(session)
+    for tidy in (session.connection.invalidate, session.connection.close):
+        with suppress(Exception):
+            async with asyncio.timeout(_TIDY_SECONDS):
+                await tidy()
 
 
 class CommitDoubtedError(Exception):

@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from online.store.networked import failures
-from online.store.networked.engine import Engine, Gate, Session
+from online.store.networked.engine import Engine, Gate, Session, discard
 from online.store.networked.failures import Fate, Verdict
 from shared.errors import StoreFailed
 
@@ -88,18 +87,9 @@ class Link:
         session, self._session = self._session, None
         if session is None:
             return
-        if self._loop is not asyncio.get_running_loop():
-            # Its loop is gone: there is nothing left that could be closed in order.
-            self._engine.abort(session)
-            return
-        self._engine.abort(session)
-        # What SQLAlchemy keeps for it. The connection itself is cut already, so this meets nobody who could delay it.
-        with suppress(Exception):
-            async with asyncio.timeout(_TIDY_SECONDS):
-                await session.connection.invalidate()
-        with suppress(Exception):
-            async with asyncio.timeout(_TIDY_SECONDS):
-                await session.connection.close()
+        if self._loop is asyncio.get_running_loop():
+            await discard(self._engine, session)
+        # Otherwise its loop is gone, and with it everything that could be closed in order.
 
     async def _persist(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
         deadline = asyncio.get_running_loop().time() + self._seconds

@@ -6,7 +6,7 @@ They are rare, so they are plain statements, written once for all kinds of serve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from online.store.crls import PublishedCrl, crl_values
 from online.store.networked import refusals
 from online.store.networked.engine import Gate, Outcome
 from online.store.operations import already_revoked
-from online.store.protocol import Revocation, RevocationProof, TokenUse
+from online.store.protocol import CertificateRow, Revocation, RevocationProof, TokenUse
 from online.store.rows import revocation_values, seconds, token_values
 from online.store.schema import CERTIFICATE, COMPROMISED_KEY, CRL, CRL_NUMBER, REVOCATION, USED_TOKEN
 from shared.errors import RequestRejected
@@ -27,7 +27,9 @@ from shared.errors import RequestRejected
 _MOST_FORGOTTEN = 1000
 """Rows a transaction: other nodes wait for their locks."""
 _MOST_REVOKED = 200
+# CRLReason, RFC 5280 §5.3.1.
 _SUPERSEDED = 4
+_CESSATION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,25 @@ def forget_tokens(expired_before: datetime) -> Operation:
         return connection.execute(sa.delete(USED_TOKEN).where(sa.tuple_(*key).in_(keys))).rowcount
 
     return Operation(Gate.SHARED, run)
+
+
+def withdraw(certificates: Sequence[CertificateRow]) -> Operation:
+    """Revoke what was recorded and will be given to nobody: its parent, or its key, was revoked in the same moment."""
+
+    def run(connection: sa.Connection) -> Outcome:
+        for each in sorted(certificates, key=lambda row: row.serial):
+            revocation = Revocation(
+                serial=each.serial,
+                revoked_at=each.not_before,
+                reason_code=_CESSATION,
+                reason="recorded while it was being forbidden; it was given to nobody",
+                proof=RevocationProof.NODE,
+                provisioner_id="",
+            )
+            _insert_new(connection, REVOCATION, revocation_values(revocation))
+        return len(certificates)
+
+    return Operation(Gate.EXCLUSIVE, run)
 
 
 def nothing() -> Operation:

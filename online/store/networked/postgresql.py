@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from online.config.settings import DatabaseSettings
 from online.store.networked import failures
-from online.store.networked.engine import CommitDoubtedError, Gate, Issue, Outcome, Session
+from online.store.networked.engine import CommitDoubtedError, Gate, Issue, Outcome, Session, discard
 from online.store.networked.failures import Fate, Verdict
 from online.store.networked.postgresql_record import RECORD, arguments, outcomes
 from online.store.networked.version import require_version
@@ -34,6 +34,7 @@ _GATE = 0x636F6C64726F6F74
 _BEGIN = {
     Gate.SHARED: f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock_shared({_GATE})",
     Gate.EXCLUSIVE: f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock({_GATE})",
+    Gate.TABLES: f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock({_GATE})",
     Gate.SNAPSHOT: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 }
 _SETTINGS = {
@@ -116,7 +117,11 @@ class PostgresqlEngine:
         driver: Any = raw.driver_connection
         session = Session(connection=connection, driver=driver)
         driver.add_log_listener(lambda _connection, message: session.notices.append(message))
-        await driver.execute(_DURABLE)
+        try:
+            await driver.execute(_DURABLE)
+        except BaseException:
+            await discard(self, session)
+            raise
         return session
 
     def abort(self, session: Session) -> None:

@@ -32,7 +32,7 @@ def upgrade(engine: Engine, *, say: Callable[[str], None]) -> Upgraded:
     Raises:
         StoreFailed: ``store.*``.
     """
-    return in_transaction(engine, Gate.EXCLUSIVE, lambda connection: migrate.upgrade(connection, say=say))
+    return in_transaction(engine, Gate.TABLES, lambda connection: migrate.upgrade(connection, say=say))
 
 
 def in_transaction(engine: Engine, gate: Gate, work: Callable[[sa.Connection], _Result]) -> _Result:

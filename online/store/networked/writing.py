@@ -11,13 +11,14 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 
 from online.store.networked import failures, refusals
 from online.store.networked.engine import Engine, Gate, Issue, Outcome, Session
 from online.store.networked.failures import Fate, Verdict
 from online.store.networked.gather import Gather
 from online.store.networked.link import Link, TransactionFailedError
-from online.store.networked.operations import Operation
+from online.store.networked.operations import Operation, withdraw
 from shared.errors import StoreFailed
 
 Write = Issue | Operation
@@ -105,6 +106,27 @@ class Writing:
             return
         for (at, _), outcome in zip(chosen, done, strict=True):
             outcomes[at] = outcome
+        await self._recheck([(at, each) for at, each in chosen if isinstance(outcomes[at], int)], outcomes)
+
+    async def _recheck(self, issued: Sequence[tuple[int, Issue]], outcomes: _Outcomes) -> None:
+        """Refuse after all what was revoked on another server meanwhile; nobody has it yet."""
+        issues = [each for _, each in issued]
+        try:
+            found = await self._link.read(lambda session: self._engine.recheck(session, issues))
+        except TransactionFailedError:
+            for at, _ in issued:
+                outcomes[at] = failures.UNKNOWN.error
+            return
+        late = [(at, each, refusal) for (at, each), refusal in zip(issued, found, strict=True) if refusal is not None]
+        for at, _, refusal in late:
+            outcomes[at] = refusal
+        if late:
+            # So that nobody takes the rows for living certificates. If it fails, they are nobody's all the same.
+            withdrawal = withdraw([each.certificate for _, each, _ in late])
+            with suppress(TransactionFailedError):
+                await self._link.transaction(
+                    Gate.EXCLUSIVE, lambda session: session.connection.run_sync(withdrawal.run)
+                )
 
     async def _operate(self, gate: Gate, batch: Sequence[Write], places: Sequence[int], outcomes: _Outcomes) -> None:
         """Do operations, in their order, in one transaction."""
