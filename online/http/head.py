@@ -19,6 +19,8 @@ CHUNKED = -1
 
 _TARGET = re.compile(rb"/[!-~]*", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+# RFC 9110 §7.2, RFC 3986 §3.2: a host, perhaps a port. HTTP/1.0 knows no such header, but may send it.
+_HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+", re.ASCII)
 _ONCE = frozenset({
     "authorization", "content-length", "content-type", "expect", "host", "transfer-encoding", "x-request-id",
 })  # fmt: skip
@@ -67,7 +69,7 @@ def check_headers(headers: Mapping[str, str], version: str) -> None:
     """
     if version not in {"1.1", "1.0"}:
         raise EdgeError(505, "The request must be HTTP/1.1.")
-    if not headers.get("host", "" if version == "1.1" else "-"):
+    if not _HOST.fullmatch(headers.get("host", "" if version == "1.1" else "-")):
         raise EdgeError(400, "One Host header is wanted.")
     if "upgrade" in headers:
         raise EdgeError(400, "No other protocol is offered.")

@@ -41,6 +41,7 @@ class Reader:
         "_chunked",
         "_complete",
         "_fields",
+        "_first",
         "_head_complete",
         "_limits",
         "_overrun",
@@ -82,7 +83,7 @@ class Reader:
         """Whether the client waits for an interim answer before it sends the body."""
         self.rest = b""
         """What was received behind that which was read."""
-        self._url = b""
+        self._first = self._url = b""
         self._fields: list[Field] = []
         self._body: list[bytes] = []
         self._head_complete = self._complete = self._overrun = self._chunked = False
@@ -115,9 +116,9 @@ class Reader:
         Raises:
             EdgeError: 400, 413, 415, 417, 431 or 505.
         """
-        if not self._seen and data.startswith(b"\r\n"):
-            # RFC 9112 §2.2: one empty line before a request is forgiven.
-            data = data[2:]
+        if not self._seen:
+            # RFC 9112 §2.2: empty lines before a request are forgiven.
+            data = data.lstrip(b"\r\n")
         # The empty line may have come in two pieces.
         end = (self._tail + data).find(_END) if self._tail else data.find(_END)
         if end < 0:
@@ -176,6 +177,8 @@ class Reader:
         self._seen += len(piece)
         if self._seen > self._limits.head:
             raise too_large()
+        if len(self._first) <= self._limits.request_line:
+            self._first = self._first + piece if self._first else piece
         self._feed(piece)
         if len(self._url) > self._limits.request_line or len(self._fields) > self._limits.headers:
             raise too_large()
@@ -193,7 +196,12 @@ class Reader:
         """Refuse what intermediaries and servers are known to read differently (request smuggling)."""
         parser, limits = self._parser, self._limits
         version = parser.get_http_version()
-        self.method = parser.get_method().decode("ascii")
+        method = parser.get_method()
+        # llhttp forgives several spaces, and takes related protocols for HTTP.
+        line = b"%b %b HTTP/%b\r\n" % (method, self._url, version.encode("ascii"))
+        if not self._first.startswith(line):
+            raise malformed()
+        self.method = method.decode("ascii")
         self.target = read_target(self._url)
         self.headers = headers = read_headers(self._fields, limits)
         check_headers(headers, version)
@@ -217,8 +225,10 @@ class Reader:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. What stands behind a chunked body is dropped (RFC 9112 §7.1.2)."""
-        if not self._head_complete:
+        """Keep a header. One behind a chunked body is dropped (RFC 9112 §7.1.2), and the connection ends for it."""
+        if self._head_complete:
+            self.keep_alive = False
+        else:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:

@@ -143,7 +143,9 @@ class ReferenceServer(web.Server):
                 response = await _outcome(self._desk.handler.begin(neutral))
         except TimeoutError:
             response = unavailable_response(f"there was no outcome within {self.limits.answer:g} s")
-        return self._finish(request, response, request_id, begun, close=self._draining)
+        # HTTP/1.0 has no persistent connections of its own, and those that were added are read in several ways.
+        close = self._draining or request.version < HttpVersion11
+        return self._finish(request, response, request_id, begun, close=close)
 
     async def _receive(self, request: web.BaseRequest) -> bytes:
         """Read the body within its size and deadline."""
@@ -151,7 +153,7 @@ class ReferenceServer(web.Server):
         if length is not None and length > self.limits.body:
             raise EdgeError(413, "The request body is too large.")
         expectation = request.headers.get("Expect")
-        if expectation is not None:
+        if expectation is not None and request.version >= HttpVersion11:
             if expectation.lower() != "100-continue":
                 raise EdgeError(417, "The expectation cannot be met.")
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

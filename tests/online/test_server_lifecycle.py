@@ -11,10 +11,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from fakes.clock import FakeClock
 from fakes.hierarchy import make_world
 from fakes.live import answers, live
 
+from online.http import Layer
 from online.server import Pace, product_version
 from online.store.protocol import CertificateKind
 from shared.errors import StoreFailed
@@ -92,10 +94,11 @@ def test_the_own_leaf_is_recorded_as_the_node_s_own(tmp_path: Path) -> None:
         assert row.kind is CertificateKind.OWN
 
 
-def test_a_stop_finishes_what_was_begun(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layer", Layer)
+def test_a_stop_finishes_what_was_begun(tmp_path: Path, layer: Layer) -> None:
     """Without this, a restart would cost clients their certificates."""
     with contextlib.ExitStack() as clients, contextlib.ExitStack() as running:
-        server = running.enter_context(live(tmp_path, pace=_PACE))
+        server = running.enter_context(live(tmp_path, pace=_PACE, layer=layer))
         working, idle, fresh = (clients.enter_context(server.connect()) for _ in range(3))
         idle.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         idle.recv(4096)
@@ -118,9 +121,10 @@ async def _read_what_was_sent() -> None:
     await asyncio.sleep(0.1)
 
 
-def test_a_client_that_never_ends_is_cut_at_the_deadline(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layer", Layer)
+def test_a_client_that_never_ends_is_cut_at_the_deadline(tmp_path: Path, layer: Layer) -> None:
     """Without this, one client could keep a worker from ever ending."""
-    with live(tmp_path, pace=Pace(look=0.02, drain=0.3)) as server:
+    with live(tmp_path, pace=Pace(look=0.02, drain=0.3), layer=layer) as server:
         connection = server.connect()
         connection.sendall(b"POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
         server.call(_read_what_was_sent())
