@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ceremony.plan.model import Plan
+from ceremony.plan.lists import as_revoked
+from ceremony.plan.model import FIRST_ROOT, Plan
 
 EXAMPLE = """\
 # The plan of a root key ceremony. Everybody who takes part reads it, agrees, and compares its digest words.
@@ -49,8 +50,9 @@ next_update = "2028-03-01T00:00:00Z"
 count = 4
 period_days = 85
 
-# What is revoked: file = "…" for an intermediate, cross = "…" for a cross-certificate.
-# [[crl.revoked]]
+# What is revoked: file = "…" for an intermediate, cross = "…" for a cross-certificate, new_root = "…" for the link
+# to a next root. What was revoked once stays on every list.
+{revoked}# [[crl.revoked]]
 # file = "intermediate"
 # reason = "superseded"
 # date = "2027-12-01T00:00:00Z"
@@ -70,9 +72,11 @@ def next_day(plan: Plan) -> str:
         plan: in force.
     """
     above = max((each.number + each.count for each in plan.crls), default=1)
+    revoked = {each.file: each for crl in plan.crls if crl.issuer == FIRST_ROOT for each in crl.revoked}
     return _NEXT_DAY.format(
         title=f"Day {plan.number + 1} of the ceremony",
         previous=plan.digest.hex(),
         number=plan.number + 1,
         list_number=above,
+        revoked="".join(map(as_revoked, revoked.values())),
     )

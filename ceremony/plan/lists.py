@@ -15,6 +15,7 @@ from ceremony.plan.model import (
     RolloverPlan,
 )
 from ceremony.plan.values import moment, name_of
+from shared.clock import rfc3339
 from shared.strict import Table
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
@@ -77,6 +78,17 @@ def revocable(
         found[_PLACES["new_root"].format(each.name)] = each.issuer
         found[_PLACES["old_root"].format(each.name)] = each.name
     return found
+
+
+def as_revoked(revocation: PlannedRevocation) -> str:
+    """Return a revocation as the plan writes it, for a later plan that repeats it."""
+    for key, place in _PLACES.items():
+        before, after = place.split("{}")
+        name = revocation.file.removeprefix(before).removesuffix(after)
+        if name and "/" not in name and place.format(name) == revocation.file:
+            lines = (f'{key} = "{name}"', f'reason = "{revocation.reason}"', f'date = "{rfc3339(revocation.date)}"')
+            return "\n".join(("[[crl.revoked]]", *lines, ""))
+    raise ValueError(revocation.file)
 
 
 def _crl(table: Table, known: Mapping[str, str]) -> CrlPlan:
