@@ -51,7 +51,7 @@ from ceremony.transcript import Json
 from shared import durable
 from shared.errors import Fatal, RequestRejected
 from shared.keys import kind_of, public_key_digest, signature_hash
-from shared.keystore import HsmKey, Token
+from shared.keystore import CaHsmKey, Token
 from shared.signing import check_signature, sign
 
 
@@ -200,7 +200,7 @@ def _wrap_all(continued: Continued, opened: OpenHsm) -> Backup:
     return Backup(set_id=set_id, token=opened.serial, keys=tuple(wrapped))
 
 
-def _recorded_key(token: Token, key_id: str, public_key_sha256: str) -> HsmKey:
+def _recorded_key(token: Token, key_id: str, public_key_sha256: str) -> CaHsmKey:
     key = token.find(key_id=bytes.fromhex(key_id))
     if public_key_digest(key.public_key()) != public_key_sha256:
         raise Fatal("ceremony.other-key", f"the HSM holds another key than the recorded one under the id {key_id}")

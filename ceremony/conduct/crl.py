@@ -50,7 +50,7 @@ from shared.clock import rfc3339
 from shared.crl import PreparedCrl, issue_crl
 from shared.errors import Fatal, RequestRejected
 from shared.keys import certificate_key, kind_of
-from shared.keystore import HsmKey
+from shared.keystore import CaHsmKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +183,7 @@ def _prepare(
     return found
 
 
-def _sign(examined: ExaminedLists, ready: ReadyList, key: HsmKey) -> bytes:
+def _sign(examined: ExaminedLists, ready: ReadyList, key: CaHsmKey) -> bytes:
     # 4.
     continued, planned, prepared = examined.continued, ready.planned, ready.prepared
     journal, people = continued.journal, continued.setting.people

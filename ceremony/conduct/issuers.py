@@ -11,7 +11,7 @@ from ceremony.plan import FIRST_ROOT, Plan
 from ceremony.records import Kind, recorded_certificate
 from ceremony.rollover import rollover_files
 from shared.errors import Fatal, RequestRejected
-from shared.keystore import HsmKey, Token
+from shared.keystore import CaHsmKey, Token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class IssuingRoot:
     certificate: x509.Certificate
     label: str
 
-    def key(self, token: Token) -> HsmKey:
+    def key(self, token: Token) -> CaHsmKey:
         """Return its key after comparing it with its certificate.
 
         Raises:

@@ -34,7 +34,7 @@ from ceremony.transcript import Json
 from shared import durable
 from shared.errors import RequestRejected
 from shared.keys import fingerprint
-from shared.keystore import HsmKey, Token
+from shared.keystore import CaHsmKey, Token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ def take_inventory(setting: Setting, journal: Journal, token: Token, moment: Mom
     setting.people.tell(f"inventory {moment.value}: {len(found)} objects, as recorded ({keys})")
 
 
-def root_key(continued: Continued, token: Token) -> HsmKey:
+def root_key(continued: Continued, token: Token) -> CaHsmKey:
     """Return the first root's key after comparing it with its certificate.
 
     Raises:

@@ -43,7 +43,7 @@ from shared.crossing.bundle import digest
 from shared.crossing.transfer import stage_bundle
 from shared.errors import Fatal, NotFound, RequestRejected
 from shared.keys import certificate_key, public_key_digest
-from shared.keystore import HsmKey, Token
+from shared.keystore import CaHsmKey, Token
 from shared.pem import certificate_pem
 from shared.serials import random_serial
 
@@ -290,7 +290,7 @@ class _Root:
         self._journal.append(Kind.OUTCOME_FOUND, facts)
         self._setting.people.tell(f"the record does not say what became of record {intent.seq}; the HSM says: {found}")
 
-    def _key(self, token: Token) -> HsmKey:
+    def _key(self, token: Token) -> CaHsmKey:
         """Return the root's key; made now when the HSM does not hold it."""
         # 5.
         plan, journal = self._plan, self._journal

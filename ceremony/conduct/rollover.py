@@ -42,7 +42,7 @@ from ceremony.second_opinion import openssl_verifies, openssl_verifies_path
 from shared.errors import Fatal, RequestRejected
 from shared.issue import Prepared, issue
 from shared.keys import kind_of, public_key_digest
-from shared.keystore import HsmKey, Token
+from shared.keystore import CaHsmKey, Token
 from shared.pem import certificate_pem
 from shared.serials import random_serial
 
@@ -172,7 +172,7 @@ class Rollover:
             self._check_paths(root, old_with_new, new_with_old)
         return root, old_with_new, new_with_old
 
-    def _next_key(self, token: Token) -> HsmKey:
+    def _next_key(self, token: Token) -> CaHsmKey:
         # 3.
         continued, planned = self.continued, self.planned.root
         journal, people = continued.journal, continued.setting.people
@@ -205,7 +205,7 @@ class Rollover:
         people.tell(f"key {key.label!r}: generated inside, {continued.plan.leaving}, can only sign")
         return key
 
-    def _next_root(self, key: HsmKey, serial: int) -> Prepared:
+    def _next_root(self, key: CaHsmKey, serial: int) -> Prepared:
         continued = self.continued
         return prepare_next_root(
             continued.plan,
@@ -216,7 +216,7 @@ class Rollover:
         )
 
     def _sign(
-        self, kind: Kind, file: str, prepared: Prepared, key: HsmKey, issuer: x509.Certificate | None
+        self, kind: Kind, file: str, prepared: Prepared, key: CaHsmKey, issuer: x509.Certificate | None
     ) -> x509.Certificate:
         judged = pkilint_opinion.accept_certificate(prepared.tbs, kind_of(key.public_key()))
         record_prepared(self.continued, file, prepared.tbs_digest)

@@ -47,7 +47,7 @@ from shared import durable
 from shared.errors import Fatal, RequestRejected
 from shared.issue import issue
 from shared.keys import fingerprint, public_key_digest
-from shared.keystore import HsmKey, Token
+from shared.keystore import CaHsmKey, Token
 from shared.pem import certificate_pem
 from shared.serials import random_serial
 
@@ -225,7 +225,7 @@ def _make_root(setting: Setting, journal: Journal, plan: Plan, serial: str, user
         return sign_root(setting, journal, plan, key, serial=random_serial(token.random))
 
 
-def record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, plan: Plan) -> None:
+def record_key(setting: Setting, journal: Journal, token: Token, key: CaHsmKey, plan: Plan) -> None:
     """Record the root's key as the HSM describes it, and insist that it is as it must be (step 7).
 
     Raises:
@@ -242,7 +242,7 @@ def record_key(setting: Setting, journal: Journal, token: Token, key: HsmKey, pl
     setting.people.tell(f"key {key.label!r}: generated inside, {plan.leaving}, can only sign")
 
 
-def sign_root(setting: Setting, journal: Journal, plan: Plan, key: HsmKey, *, serial: int) -> x509.Certificate:
+def sign_root(setting: Setting, journal: Journal, plan: Plan, key: CaHsmKey, *, serial: int) -> x509.Certificate:
     """Lint, sign and verify the root (step 8). The record comes before the file, which can be made from it again.
 
     Raises:
