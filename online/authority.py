@@ -41,7 +41,6 @@ from shared.errors import Fatal, Unauthenticated
 from shared.issue import prepare
 from shared.keys import PublicKey, csr_key, public_key_digest
 from shared.names import format_name, parse_sans
-from shared.pem import certificate_der
 from shared.serials import random_serial
 
 # A token's use is remembered a day longer than the token could be used: a clock set back an hour replays nothing.
@@ -424,11 +423,12 @@ class Authority:
             # The library warns on stderr of a common name that is too long, when step-ca's old leaf is renewed.
             warnings.simplefilter("ignore")
             prepared = prepare(wanted.profile, wanted.request, self._issuer)
-        certificate = await self._signing.issue(prepared)
+        signed = await self._signing.issue(prepared)
+        certificate = signed.certificate
         # 5.
         row = CertificateRow(
             serial=certificate.serial_number,
-            der=certificate_der(certificate),
+            der=signed.der,
             subject=format_name(wanted.request.subject),
             sans=wanted.sans.texts(),
             not_before=certificate.not_valid_before_utc,

@@ -21,7 +21,7 @@ from shared.errors import Fatal, RequestRejected
 from shared.issue import Issuer
 from shared.keys import PrivateKey
 from shared.names import format_name
-from shared.pem import load_certificates
+from shared.pem import chain_pem, load_certificates
 
 _NOT_IMPORTED = "it comes with the ceremony's reply: carry the request there, and bring the reply home by online import"
 
@@ -46,6 +46,8 @@ class Hierarchy:
     """Who signs."""
     accepted: tuple[Issuer, ...] = field(init=False)
     """Whose leaves may renew, rekey and revoke themselves."""
+    chain_pem: tuple[str, ...] = field(init=False, repr=False)
+    """``chain`` in PEM, as it goes out with every leaf."""
 
     def __post_init__(self) -> None:
         """Check that the hierarchy holds together.
@@ -58,6 +60,7 @@ class Hierarchy:
         issuers = tuple(map(Issuer.from_certificate, (self.chain[0], *self.former_issuers)))
         object.__setattr__(self, "issuer", issuers[0])
         object.__setattr__(self, "accepted", issuers)
+        object.__setattr__(self, "chain_pem", tuple(chain_pem(self.chain)))
         if self.key.public_key() != issuers[0].public_key:
             raise RequestRejected(
                 "authority.wrong-key",

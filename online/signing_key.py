@@ -19,10 +19,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from cryptography import x509
-
 from shared.errors import PeerFailed
-from shared.issue import Prepared, issue
+from shared.issue import Prepared, SignedCertificate, issue_encoded
 from shared.keys import PrivateKey, kind_of, signature_hash
 from shared.keystore import HsmKey
 from shared.signing import check_signature, sign
@@ -47,14 +45,14 @@ class SigningKey:
         self._key = key
         self._line = _Line(seconds) if isinstance(key, HsmKey) else None
 
-    async def issue(self, prepared: Prepared) -> x509.Certificate:
-        """Sign a prepared certificate: ``shared.issue.issue``, without holding up anybody else.
+    async def issue(self, prepared: Prepared) -> SignedCertificate:
+        """Sign a prepared certificate: ``shared.issue.issue_encoded``, without holding up anybody else.
 
         Raises:
             PeerFailed: ``hsm.*``; ``hsm.overdue`` after the deadline.
             Fatal: ``issue.*``: stop signing.
         """
-        return await self._call(lambda: issue(prepared, self._key))
+        return await self._call(lambda: issue_encoded(prepared, self._key))
 
     async def prove(self) -> None:
         """Return when the key has just signed something that is worth nothing, and the signature held.

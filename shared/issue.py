@@ -147,6 +147,14 @@ class Prepared(Linted):
     """A linted TBSCertificate, waiting for one real signature. Only ``prepare`` makes one."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedCertificate:
+    """A certificate that left the signing path, in the two forms that its users want."""
+
+    der: bytes = field(repr=False)
+    certificate: x509.Certificate
+
+
 def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepared:
     """Build under a stand-in for the issuer's key and lint (invariant 1).
 
@@ -177,6 +185,15 @@ def prepare(profile: Profile, request: IssuanceRequest, issuer: Issuer) -> Prepa
 
 
 def issue(prepared: Prepared, key: CaPrivateKey) -> x509.Certificate:
+    """Sign a prepared certificate: ``issue_encoded``, for those who want no more than the certificate.
+
+    Raises:
+        Fatal: as ``issue_encoded``.
+    """
+    return issue_encoded(prepared, key).certificate
+
+
+def issue_encoded(prepared: Prepared, key: CaPrivateKey) -> SignedCertificate:
     """Sign a prepared certificate with the issuer's real key, software or HSM.
 
     Args:
@@ -190,7 +207,8 @@ def issue(prepared: Prepared, key: CaPrivateKey) -> x509.Certificate:
     # 2. Once, and only with the key that it was prepared for.
     prepared.spend(key)
     # 3. What is signed is what was linted: its very bytes.
-    certificate = x509.load_der_x509_certificate(sign_whole(key, prepared.tbs))
+    encoded = sign_whole(key, prepared.tbs)
+    certificate = x509.load_der_x509_certificate(encoded)
     if certificate.tbs_certificate_bytes != prepared.tbs:
         raise Fatal("issue.tbs-changed", "the signed certificate differs from the linted one")
     # 4. The signature verifies.
@@ -200,7 +218,7 @@ def issue(prepared: Prepared, key: CaPrivateKey) -> x509.Certificate:
         data=prepared.tbs,
         algorithm=certificate.signature_hash_algorithm,
     )
-    return certificate
+    return SignedCertificate(der=encoded, certificate=certificate)
 
 
 def verify_signature(certificate: x509.Certificate, issuer_key: CaPublicKey) -> None:

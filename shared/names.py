@@ -53,6 +53,14 @@ class SanSet:
             *map(x509.UniformResourceIdentifier, self.uris),
         )
 
+    def values(self) -> tuple[str | ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
+        """Return all names in the same order.
+
+        None of them could be of two kinds: hosts have neither @ nor colon, e-mail addresses an @ and no colon, URIs a
+        colon, and IP addresses are no text.
+        """
+        return (*self.dns, *self.emails, *self.ips, *self.uris)
+
     def texts(self) -> tuple[str, ...]:
         """Return all names as text, in the same order."""
         return (*self.dns, *self.emails, *map(str, self.ips), *self.uris)

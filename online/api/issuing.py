@@ -72,7 +72,7 @@ async def revoke(service: Service, request: Request, argument: str) -> Response:
 
 def _issued(service: Service, chain: Chain) -> Response:
     """Answer with a leaf: ``ca`` is its issuer, ``certChain`` leads from the leaf up to, but without, the root."""
-    written = chain_pem(chain)
+    written = [*chain_pem(chain[:1]), *service.authority.hierarchy.chain_pem]
     return json_response(
         201,
         {"crt": written[0], "ca": written[1], "certChain": written, "tlsOptions": service.tls.to_json()},

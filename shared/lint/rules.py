@@ -97,9 +97,10 @@ def _error(code: str, message: str, citation: str) -> Finding:
 def serial(read: Reading, context: Context) -> Iterator[Finding]:
     """Positive, at most 20 octets, and long enough to have been drawn at random."""
     del context
-    if not 0 < read.certificate.serial_number <= LARGEST_SERIAL:
+    number = read.certificate.serial_number
+    if not 0 < number <= LARGEST_SERIAL:
         yield _error("serial.out-of-range", "the serial is not positive or has over 20 octets", "RFC 5280 §4.1.2.2")
-    elif read.certificate.serial_number.bit_length() < _LEAST_SERIAL_BITS:
+    elif number.bit_length() < _LEAST_SERIAL_BITS:
         yield _error("serial.too-short", "the serial has fewer than 64 bits", "CA/B BR §7.1")
 
 
@@ -209,7 +210,7 @@ def alternative_names(read: Reading, context: Context) -> Iterator[Finding]:
     except RequestRejected as refusal:
         yield _error("san.malformed", refusal.message, "RFC 5280 §4.2.1.6")
         return
-    if not canonical or canonical.general_names() != tuple(found.value):
+    if not canonical or canonical.values() != tuple(each.value for each in found.value):
         yield _error(
             "san.not-canonical",
             "the names are empty, repeated, or not in canonical form",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+from collections.abc import Callable
 
 import pytest
 from cryptography import x509
@@ -84,6 +86,23 @@ def test_any_names_are_read_or_refused(texts: list[str]) -> None:
         return
     assert names.parse_sans(found.texts()) == found
     assert all(text.isascii() and text.isprintable() for text in found.texts())
+
+
+@pytest.mark.parametrize("text", ["a.example", "a@b.example", "fe80::1", "urn:a@b.example", "10.0.0.1", "mailto:a@b"])
+def test_a_name_is_of_one_kind(text: str) -> None:
+    """The lint compares values and not kinds: a text of two kinds could stand as the wrong one in a certificate."""
+    readers: tuple[Callable[[], names.SanSet], ...] = (
+        lambda: names.SanSet(dns=(names.canonical_dns(text),)),
+        lambda: names.SanSet(emails=(names.canonical_email(text),)),
+        lambda: names.SanSet(uris=(names.canonical_uri(text),)),
+        lambda: names.SanSet(ips=(names.canonical_ip(text),)),
+    )
+    as_kinds = []
+    for read in readers:
+        with contextlib.suppress(RequestRejected):
+            as_kinds.append(read().values())
+    assert as_kinds
+    assert len(set(as_kinds)) == len(as_kinds)
 
 
 def test_kinds_of_names_that_nobody_compares() -> None:
