@@ -16,7 +16,7 @@ from typing import Any
 
 from shared import der
 from shared.errors import PolicyDenied
-from shared.keys import KeyKind
+from shared.keys import CaKind
 from shared.pem import load_certificate_der
 from shared.signing import algorithm_identifier
 
@@ -27,7 +27,7 @@ _PACKAGE = "pkilint"
 _EXCUSED_ROOT = frozenset({"pkix.authority_key_identifier_extension_absent"})
 
 
-def accept_certificate(tbs: bytes, signer: KeyKind) -> str:
+def accept_certificate(tbs: bytes, signer: CaKind) -> str:
     """Have pkilint judge a certificate that will be signed.
 
     Args:
@@ -45,7 +45,7 @@ def accept_certificate(tbs: bytes, signer: KeyKind) -> str:
     return _accept(_certificate_findings, tbs, signer, excused=_EXCUSED_ROOT if own else frozenset())
 
 
-def accept_list(tbs: bytes, signer: KeyKind) -> str:
+def accept_list(tbs: bytes, signer: CaKind) -> str:
     """Have pkilint judge a revocation list of CA certificates that will be signed.
 
     Args:
@@ -61,12 +61,12 @@ def accept_list(tbs: bytes, signer: KeyKind) -> str:
     return _accept(_list_findings, tbs, signer)
 
 
-def _unsigned(tbs: bytes, signer: KeyKind) -> bytes:
+def _unsigned(tbs: bytes, signer: CaKind) -> bytes:
     return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(signer), der.tlv(der.BIT_STRING, b"\x00"))
 
 
 def _accept(
-    judge: Callable[[bytes], Any], tbs: bytes, signer: KeyKind, *, excused: frozenset[str] = frozenset()
+    judge: Callable[[bytes], Any], tbs: bytes, signer: CaKind, *, excused: frozenset[str] = frozenset()
 ) -> str:
     try:
         version = metadata.version(_PACKAGE)

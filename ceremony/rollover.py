@@ -21,7 +21,7 @@ from ceremony.root import prepare_root
 from shared.ca_extensions import ALLOWED_ON_CA
 from shared.errors import PolicyDenied
 from shared.issue import IssuanceRequest, Issuer, Prepared, lifetime, prepare
-from shared.keys import PublicKey, certificate_key
+from shared.keys import CaPublicKey, certificate_key
 from shared.profile import Profile, Role
 
 FOLDER = "rollover"
@@ -46,7 +46,7 @@ def rollover_files(name: str) -> RolloverFiles:
 
 
 def prepare_next_root(
-    plan: Plan, rollover: RolloverPlan, *, public_key: PublicKey, serial: int, now: datetime
+    plan: Plan, rollover: RolloverPlan, *, public_key: CaPublicKey, serial: int, now: datetime
 ) -> Prepared:
     """Build and lint the next root, just as a first one.
 

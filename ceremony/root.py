@@ -7,10 +7,10 @@ from datetime import datetime
 from ceremony.plan import Plan, end_of_validity
 from shared.clock import whole_seconds
 from shared.issue import IssuanceRequest, Issuer, Prepared, prepare
-from shared.keys import PublicKey
+from shared.keys import CaPublicKey
 
 
-def prepare_root(plan: Plan, *, public_key: PublicKey, serial: int, now: datetime) -> Prepared:
+def prepare_root(plan: Plan, *, public_key: CaPublicKey, serial: int, now: datetime) -> Prepared:
     """Build and lint the root that the plan describes.
 
     Args:
