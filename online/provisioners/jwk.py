@@ -13,13 +13,13 @@ from pathlib import Path
 from online.claims import Claims
 from online.jose import jwe, jws
 from online.jose.jwk import Jwk, parse_jwk
-from online.provisioners.common import KNOWN, Common, read_common, with_claims
+from online.provisioners.common import Common, at_fault, open_entry, with_claims
 from online.provisioners.protocol import Operation, ProvisionerType
-from online.strict_json import Fields, Json, JsonObject
+from online.strict_json import Json, JsonObject
 from online.tokens import Audiences, VerifiedToken, verified_token
 from shared.errors import RequestRejected, Unauthenticated
 
-_KNOWN = KNOWN | {"key", "encryptedKey"}
+_KEYS = frozenset({"key", "encryptedKey"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,25 +65,15 @@ def parse_jwk_provisioner(value: Json, *, path: str, above: Claims, home: Path) 
         RequestRejected: ``config.*``.
         Unsupported: ``config.unsupported-key`` or ``config.unsupported-template``.
     """
-    found = Fields(value, path=path, known=_KNOWN)
-    common = read_common(found, above=above, home=home)
+    found, common = open_entry(value, path=path, keys=_KEYS, above=above, home=home)
     if "key" not in found:
         raise RequestRejected("config.missing-key", f"{found.at('key')} is missing")
     encrypted = found.text("encryptedKey", default="") or None
-    try:
+    with at_fault(path):
         key = parse_jwk(found.raw("key"), what=found.at("key"))
         if encrypted is not None:
             jwe.check_shape(encrypted)
-    except RequestRejected as error:
-        raise RequestRejected("config.malformed", f"{path}: {error.message}", hint=error.hint) from None
-    return JwkProvisioner(
-        name=common.name,
-        key=key,
-        encrypted_key=encrypted,
-        stated=common.stated,
-        claims=common.claims,
-        rules=common.rules,
-    )
+    return JwkProvisioner(key=key, encrypted_key=encrypted, **common)
 
 
 def authorize_one_time(

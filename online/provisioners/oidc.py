@@ -23,9 +23,9 @@ from urllib.parse import quote
 from online.claims import Claims
 from online.jose import jws
 from online.oidc_discovery import IssuerKeys, configuration_url
-from online.provisioners.common import KNOWN, Common, read_common, with_claims
+from online.provisioners.common import Common, at_fault, open_entry, with_claims
 from online.provisioners.protocol import Operation, ProvisionerType
-from online.strict_json import Fields, Json, JsonObject
+from online.strict_json import Json, JsonObject
 from online.tokens import LEEWAY, VerifiedToken, require_moment, require_text, use_digest
 from shared.errors import RequestRejected, Unauthenticated
 from shared.names import canonical_dns
@@ -34,10 +34,10 @@ PREFIX = "oidc/"
 """What stands before the client ID in a provisioner's ID."""
 LONGEST_LIFE = timedelta(hours=24)
 """The longest life of an ID token. Issuers give them minutes to hours; its single use must be remembered as long."""
-_KNOWN = KNOWN | {
+_KEYS = frozenset({
     "clientID", "clientSecret", "configurationEndpoint", "tenantID", "admins", "domains", "groups", "listenAddress",
     "scopes", "authParams",
-}  # fmt: skip
+})  # fmt: skip
 _LONGEST_CLIENT_ID = 256
 _MOST_GROUPS = 1000
 # What Go's net/url leaves unescaped in a fragment: step's clients write the same URI into their requests.
@@ -109,21 +109,14 @@ def parse_oidc_provisioner(value: Json, *, path: str, above: Claims, home: Path)
         RequestRejected: ``config.*``.
         Unsupported: ``config.unsupported-key`` or ``config.unsupported-template``.
     """
-    found = Fields(value, path=path, known=_KNOWN)
-    common = read_common(found, above=above, home=home)
+    found, common = open_entry(value, path=path, keys=_KEYS, above=above, home=home)
     client_id = found.text("clientID")
     if len(client_id) > _LONGEST_CLIENT_ID or not client_id.isprintable():
         raise RequestRejected("config.malformed", f"{found.at('clientID')} is too long or does not show")
     # Read for its type only: the node verifies tokens and never signs in itself, so it needs no secret.
     found.text("clientSecret", default="")
-    try:
+    with at_fault(found.at("configurationEndpoint")):
         endpoint = configuration_url(found.text("configurationEndpoint"))
-    except RequestRejected as error:
-        if error.code.startswith("config."):
-            raise
-        raise RequestRejected(
-            "config.malformed", f"{found.at('configurationEndpoint')}: {error.message}", hint=error.hint
-        ) from None
     flow: JsonObject = {}
     if listen := found.text("listenAddress", default=""):
         flow["listenAddress"] = listen
@@ -131,7 +124,6 @@ def parse_oidc_provisioner(value: Json, *, path: str, above: Claims, home: Path)
         if texts := found.texts(key):
             flow[key] = [*texts]
     return OidcProvisioner(
-        name=common.name,
         client_id=client_id,
         endpoint=endpoint,
         tenant=found.text("tenantID", default=""),
@@ -139,9 +131,7 @@ def parse_oidc_provisioner(value: Json, *, path: str, above: Claims, home: Path)
         domains=frozenset(_domain(each, found.at("domains")) for each in found.texts("domains")),
         groups=frozenset(found.texts("groups")),
         flow=flow,
-        stated=common.stated,
-        claims=common.claims,
-        rules=common.rules,
+        **common,
     )
 
 

@@ -24,9 +24,9 @@ from online.claims import Claims
 from online.jose import jws
 from online.jose.x5c import MEMBER, read_chain
 from online.path_validation import validate_path
-from online.provisioners.common import KNOWN, Common, read_common, with_claims
+from online.provisioners.common import Common, at_fault, open_entry, with_claims
 from online.provisioners.protocol import Operation, ProvisionerType
-from online.strict_json import Fields, Json, JsonObject
+from online.strict_json import Json, JsonObject
 from online.tokens import Audiences, VerifiedToken, verified_token
 from shared.errors import RequestRejected, Unauthenticated
 from shared.keys import PublicKey, certificate_key
@@ -35,7 +35,7 @@ from shared.pem import certificate_pem, load_certificates
 
 PREFIX = "x5c/"
 """What stands before the provisioner's name in the fragment of an audience, and in its ID."""
-_KNOWN = KNOWN | {"roots"}
+_KEYS = frozenset({"roots"})
 _FOR_CLIENTS = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 
 
@@ -84,15 +84,10 @@ def parse_x5c_provisioner(value: Json, *, path: str, above: Claims, home: Path) 
         RequestRejected: ``config.*``.
         Unsupported: ``config.unsupported-key`` or ``config.unsupported-template``.
     """
-    found = Fields(value, path=path, known=_KNOWN)
-    common = read_common(found, above=above, home=home)
-    try:
+    found, common = open_entry(value, path=path, keys=_KEYS, above=above, home=home)
+    with at_fault(path):
         roots = _roots(found.text("roots"), found.at("roots"))
-    except RequestRejected as error:
-        if error.code.startswith("config."):
-            raise
-        raise RequestRejected("config.malformed", f"{path}: {error.message}", hint=error.hint) from None
-    return X5cProvisioner(name=common.name, roots=roots, stated=common.stated, claims=common.claims, rules=common.rules)
+    return X5cProvisioner(roots=roots, **common)
 
 
 def check_root(certificate: x509.Certificate, *, what: str) -> None:
