@@ -6,6 +6,7 @@ process (``shared_server``) and get a fresh database each (``fresh``).
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import pwd
@@ -25,9 +26,13 @@ from fakes.ports import free_port
 
 from online.config.settings import DatabaseSettings
 from online.store import upkeep
+from online.store.open import CaStore, open_store
+from online.store.sqlite import create_database
 
 NETWORKED = ("postgresql", "mysql")
 """The kinds of server, as ca.json names them; the second is a MariaDB here."""
+KINDS = ("sqlite", *NETWORKED)
+"""All kinds of database."""
 
 _POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
 _SECONDS = 60.0
@@ -222,7 +227,7 @@ class MariadbServer(DatabaseServer):
 
 
 def start_server(kind: str) -> DatabaseServer:
-    """Start a server of a test's own; its directory goes at the end of the process, or with ``discard``."""
+    """Start a server of a test's own. It ends with the thread that calls this; its directory goes with ``discard``."""
     _require(kind)
     server_type: type[DatabaseServer] = PostgresqlServer if kind == "postgresql" else MariadbServer
     directory = Path(tempfile.mkdtemp(prefix=f"coldroot-{kind}-", dir=_MEMORY if _MEMORY.is_dir() else None))
@@ -247,6 +252,23 @@ def discard(server: DatabaseServer) -> None:
 def shared_server(kind: str) -> DatabaseServer:
     """Return the server that all tests of this process share; no test may harm it."""
     return start_server(kind)
+
+
+def fresh_settings(kind: str, directory: Path) -> DatabaseSettings:
+    """Return an empty database of a kind, with all tables: a file in the directory, or one on the shared server."""
+    if kind == "sqlite":
+        path = directory / f"ca{next(_numbers)}.db"
+        create_database(path)
+        return DatabaseSettings(data_source=str(path))
+    return shared_server(kind).fresh()
+
+
+async def fresh_store(kind: str, directory: Path) -> CaStore:
+    """Open an empty store of a kind; the caller closes it."""
+    if kind != "sqlite":
+        # On this very thread: a server ends with the thread that started it.
+        shared_server(kind)
+    return open_store(await asyncio.to_thread(fresh_settings, kind, directory))
 
 
 def _require(kind: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from fakes.clock import NOON
+from fakes.databases import KINDS, fresh_store
 from fakes.rows import certificate_row, revocation_of
 from fakes.store import MemoryStore
 
@@ -23,14 +24,13 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-@pytest_asyncio.fixture(params=["sqlite", "memory"])
+@pytest_asyncio.fixture(params=[*KINDS, "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An empty store of each kind."""
     if request.param == "memory":
         yield MemoryStore()
         return
-    create_database(tmp_path / "ca.db")
-    opened = SqliteStore(tmp_path / "ca.db")
+    opened = await fresh_store(request.param, tmp_path)
     yield opened
     await opened.close()
 

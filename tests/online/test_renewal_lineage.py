@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes.clock import NOON
+from fakes.databases import KINDS, fresh_store
 from fakes.governed import document
 from fakes.hierarchy import World, make_csr, make_world, peer
 from fakes.rows import certificate_row
@@ -21,7 +22,6 @@ from online.lineage import Fork, Succession
 from online.metrics.exposition import Picture, expose
 from online.metrics.meter import Meter
 from online.store.protocol import Lineage, RevocationProof, Store
-from online.store.sqlite import SqliteStore, create_database
 from shared.errors import PolicyDenied, RequestRejected, Unauthenticated
 from shared.keys import KeyKind, generate
 
@@ -29,13 +29,12 @@ HOUR = timedelta(hours=1)
 RULES = Lineage(grace=HOUR)
 
 
-@pytest.fixture(name="store", params=["memory", "sqlite"])
+@pytest.fixture(name="store", params=["memory", *KINDS])
 async def _store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
         return
-    create_database(tmp_path / "db")
-    store = SqliteStore(tmp_path / "db")
+    store = await fresh_store(request.param, tmp_path)
     yield store
     await store.close()
 

@@ -10,29 +10,21 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from fakes.clock import NOON
-from fakes.databases import NETWORKED, shared_server
+from fakes.databases import KINDS, fresh_store
 from fakes.rows import certificate_row, revocation_of, token_use
 from fakes.store import MemoryStore
 
-from online.config import DatabaseSettings
 from online.store import Store, TokenUse
-from online.store.open import open_store
-from online.store.sqlite import create_database
 from shared.errors import PolicyDenied, RequestRejected, StoreFailed, Unauthenticated
 from shared.serials import LARGEST_SERIAL
 
 
-@pytest_asyncio.fixture(params=["sqlite", *NETWORKED, "memory"])
+@pytest_asyncio.fixture(params=[*KINDS, "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
         return
-    if request.param == "sqlite":
-        create_database(tmp_path / "ca.db")
-        settings = DatabaseSettings(data_source=str(tmp_path / "ca.db"))
-    else:
-        settings = await asyncio.to_thread(shared_server(request.param).fresh)
-    opened = open_store(settings)
+    opened = await fresh_store(request.param, tmp_path)
     yield opened
     await opened.close()
 

@@ -18,10 +18,20 @@ from sqlalchemy.exc import IntegrityError
 from online.store.crls import PublishedCrl, crl_values
 from online.store.networked import refusals
 from online.store.networked.engine import Gate, Outcome
+from online.store.networked.rows import searchable
 from online.store.operations import already_revoked
 from online.store.protocol import CertificateRow, Revocation, RevocationProof, TokenUse
-from online.store.rows import revocation_values, seconds, token_values
-from online.store.schema import CERTIFICATE, COMPROMISED_KEY, CRL, CRL_NUMBER, REVOCATION, USED_TOKEN
+from online.store.rows import revocation_values, seconds, serial_text, token_values
+from online.store.schema import (
+    CERTIFICATE,
+    CERTIFICATE_NAME,
+    COMPROMISED_KEY,
+    CRL,
+    CRL_NUMBER,
+    NAME,
+    REVOCATION,
+    USED_TOKEN,
+)
 from shared.errors import RequestRejected
 
 _MOST_FORGOTTEN = 1000
@@ -116,6 +126,38 @@ def forget_tokens(expired_before: datetime) -> Operation:
     return Operation(Gate.SHARED, run)
 
 
+def drop_ended(certificates: Sequence[CertificateRow]) -> Operation:
+    """Drop certificates, as far as none was revoked, and the names that only they had.
+
+    1. The rows go; one that was revoked stays, for whoever lists revocations asks when it ends.
+    2. Their names go where no other certificate has them. In a cluster they stay: another server may be about to use
+       one, which no lock of this one prevents.
+    """
+    serials = sorted(serial_text(each.serial) for each in certificates)
+    texts = sorted({name for each in certificates for name in searchable(each)})
+    doomed = sa.select(CERTIFICATE.c.number).where(
+        CERTIFICATE.c.serial.in_(serials), ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial)
+    )
+    idle = sa.select(NAME.c.id).where(
+        NAME.c.text.in_(texts), ~sa.exists().where(CERTIFICATE_NAME.c.name_id == NAME.c.id)
+    )
+
+    def run(connection: sa.Connection) -> Outcome:
+        # 1.
+        numbers = sorted(connection.execute(doomed).scalars())
+        if not numbers:
+            return 0
+        connection.execute(sa.delete(CERTIFICATE_NAME).where(CERTIFICATE_NAME.c.number.in_(numbers)))
+        connection.execute(sa.delete(CERTIFICATE).where(CERTIFICATE.c.number.in_(numbers)))
+        # 2.
+        unused = [] if _is_clustered(connection) else sorted(connection.execute(idle).scalars())
+        if unused:
+            connection.execute(sa.delete(NAME).where(NAME.c.id.in_(unused)))
+        return len(numbers)
+
+    return Operation(Gate.EXCLUSIVE, run)
+
+
 def withdraw(certificates: Sequence[CertificateRow]) -> Operation:
     """Revoke what was recorded and will be given to nobody: its parent, or its key, was revoked in the same moment."""
 
@@ -185,3 +227,10 @@ def _insert_new(connection: sa.Connection, table: sa.Table, values: Mapping[str,
         # Only the statement was undone.
         return False
     return True
+
+
+def _is_clustered(connection: sa.Connection) -> bool:
+    if connection.dialect.name != "mysql":
+        return False
+    found = connection.exec_driver_sql("SHOW VARIABLES LIKE 'wsrep_on'").first()
+    return found is not None and found[1] == "ON"

@@ -8,7 +8,7 @@ connection of its own for as long as it takes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ from online.store.networked.link import Link
 from online.store.networked.reading import Reading
 from online.store.networked.writing import Write, Writing
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
-from online.store.rows import certificate_of, revocation_of
+from online.store.rows import certificate_of, revocation_of, seconds
 from online.store.schema import CERTIFICATE, REVOCATION
 from shared.errors import ColdrootError, StoreFailed
 
@@ -94,6 +94,27 @@ class NetworkedStore:
     async def forget_tokens(self, *, expired_before: datetime) -> int:
         """See ``Store.forget_tokens``."""
         return await self._writing.submit(operations.forget_tokens(expired_before))
+
+    async def ended(self, *, before: datetime, limit: int) -> Sequence[CertificateRow]:
+        """See ``Store.ended``."""
+        statement = (
+            sa.select(CERTIFICATE)
+            .where(
+                CERTIFICATE.c.not_after < seconds(before),
+                ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial),
+            )
+            .order_by(CERTIFICATE.c.not_after, CERTIFICATE.c.number)
+            .limit(limit)
+        )
+
+        def read(connection: sa.Connection) -> list[CertificateRow]:
+            return [certificate_of(row) for row in connection.execute(statement).mappings()]
+
+        return await self._large.read(read)
+
+    async def drop_ended(self, certificates: Sequence[CertificateRow]) -> int:
+        """See ``Store.drop_ended``."""
+        return await self._writing.submit(operations.drop_ended(certificates))
 
     async def ready(self) -> None:
         """See ``Store.ready``: an empty transaction, and a look."""
