@@ -24,8 +24,7 @@ def database(kind: str) -> Iterator[Database | None]:
         yield None
     elif kind == POSTGRESQL:
         with postgresql_pair.postgresql() as server:
-            address = f"postgresql://{postgresql_pair.OWNER}@127.0.0.1:{server.port}/"
-            block = {"type": "postgresql", "dataSource": address, "database": postgresql_pair.DATABASE}
+            block = {"type": "postgresql", "dataSource": server.data_source, "database": postgresql_pair.DATABASE}
             yield Database(block=block, pid=server.pid)
     else:
         with galera.mariadb() as other:

