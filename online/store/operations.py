@@ -11,7 +11,7 @@ refusal delivered after the commit. What it raises rolls everything back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -34,9 +34,8 @@ from shared.errors import ColdrootError, PolicyDenied, RequestRejected, Unauthen
 Operation = Callable[[sa.Connection], "ColdrootError | int"]
 """Runs inside a transaction; returns a refusal, or how many rows it is about."""
 
-_MOST_FORGOTTEN = 1000
-"""Rows a transaction: certificates wait meanwhile."""
-_MOST_REVOKED = 200
+_MOST_FORGOTTEN = 250
+"""Rows a transaction, each of them on another page: certificates wait meanwhile."""
 
 _ONE: sa.ColumnElement[int] = sa.literal_column("1")
 _IS_REVOKED = Ready(sa.select(_ONE).where(REVOCATION.c.serial == sa.bindparam("serial")))
@@ -69,25 +68,41 @@ _OLD_TOKENS = (
     .limit(_MOST_FORGOTTEN)
 )
 _SUCCESSOR = sa.alias(CERTIFICATE)
-_SUPERSEDED = 4
+_IS_SUPERSEDED = sa.and_(
+    CERTIFICATE.c.not_after > sa.bindparam("now", type_=sa.BigInteger),
+    sa.exists().where(_SUCCESSOR.c.parent == CERTIFICATE.c.serial, _SUCCESSOR.c.not_before < sa.bindparam("before")),
+    ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial),
+)
+SUPERSEDED = sa.select(CERTIFICATE.c.serial).where(_IS_SUPERSEDED).limit(sa.bindparam("limit"))
+"""Serials of certificates that live and have a successor in use; it reads all that live."""
+_SUPERSEDED_REASON = 4
 _REVOKE_SUPERSEDED = sa.insert(REVOCATION).from_select(
     ["serial", "revoked_at", "reason_code", "reason", "proof", "provisioner_id"],
     sa.select(
         CERTIFICATE.c.serial,
         sa.bindparam("now", type_=sa.BigInteger),
-        sa.literal(_SUPERSEDED),
+        sa.literal(_SUPERSEDED_REASON),
         sa.literal("its successor is in use"),
         sa.literal(RevocationProof.SUCCESSION.value),
         sa.literal(""),
-    )
-    .where(
-        CERTIFICATE.c.not_after > sa.bindparam("now", type_=sa.BigInteger),
-        sa.exists().where(
-            _SUCCESSOR.c.parent == CERTIFICATE.c.serial, _SUCCESSOR.c.not_before < sa.bindparam("before")
-        ),
-        ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial),
-    )
-    .limit(_MOST_REVOKED),
+    ).where(CERTIFICATE.c.serial.in_(sa.bindparam("serials", expanding=True)), _IS_SUPERSEDED),
+)
+_DROP_CERTIFICATE = Ready(
+    sa.delete(CERTIFICATE)
+    .where(CERTIFICATE.c.serial == sa.bindparam("serial"))
+    .where(~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial))
+    .returning(CERTIFICATE.c.number)
+)
+_NAME_ID = sa.select(NAME.c.id).where(NAME.c.text == sa.bindparam("text")).scalar_subquery()
+_UNLINK_NAME = Ready(
+    sa.delete(CERTIFICATE_NAME)
+    .where(CERTIFICATE_NAME.c.number == sa.bindparam("number"))
+    .where(CERTIFICATE_NAME.c.name_id == _NAME_ID)
+)
+_DROP_NAME = Ready(
+    sa.delete(NAME)
+    .where(NAME.c.text == sa.bindparam("text"))
+    .where(~sa.exists().where(CERTIFICATE_NAME.c.name_id == NAME.c.id))
 )
 _FORGET_TOKENS = sa.delete(USED_TOKEN).where(
     sa.tuple_(USED_TOKEN.c.provisioner_id, USED_TOKEN.c.digest).in_(_OLD_TOKENS)
@@ -160,12 +175,42 @@ def record_revocation(token: TokenUse | None, revocation: Revocation) -> Operati
     return run
 
 
-def revoke_superseded(renewed_before: datetime, now: datetime) -> Operation:
-    """Revoke certificates that live and have a successor in use, a bounded number."""
-    values = {"before": seconds(renewed_before), "now": seconds(now)}
+def revoke_superseded(serials: Sequence[str], before: int, now: int) -> Operation:
+    """Revoke those of some certificates that live and have a successor in use.
+
+    Args:
+        serials: as the table has them.
+        before: seconds since 1970; a successor that begins later does not count yet.
+        now: seconds since 1970.
+    """
+    values = {"serials": serials, "before": before, "now": now}
 
     def run(connection: sa.Connection) -> ColdrootError | int:
         return connection.execute(_REVOKE_SUPERSEDED, values).rowcount
+
+    return run
+
+
+def drop_certificates(certificates: Sequence[CertificateRow]) -> Operation:
+    """Drop certificates, as far as none was revoked.
+
+    1. The row goes; one that was revoked stays, for whoever lists revocations asks when it ends.
+    2. Its names go where no other certificate has them.
+    """
+    known = [(serial_text(each.serial), names_of(each)) for each in certificates]
+
+    def run(connection: sa.Connection) -> ColdrootError | int:
+        cursor = driver_of(connection).cursor()
+        dropped = 0
+        for serial, names in known:
+            # 1.
+            found = cursor.execute(_DROP_CERTIFICATE.text, (serial,)).fetchall()
+            # 2.
+            for (number,) in found:
+                cursor.executemany(_UNLINK_NAME.text, [(number, each) for each in names])
+                cursor.executemany(_DROP_NAME.text, [(each,) for each in names])
+            dropped += len(found)
+        return dropped
 
     return run
 

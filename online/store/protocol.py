@@ -13,7 +13,7 @@ Invariants that every implementation keeps:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -212,6 +212,29 @@ class Store(Protocol):
 
         Raises:
             StoreFailed: ``store.*``.
+        """
+        ...
+
+    async def ended(self, *, before: datetime, limit: int) -> Sequence[CertificateRow]:
+        """Return certificates that ended before a moment and were never revoked, those that ended first first.
+
+        Args:
+            before: aware UTC.
+            limit: how many at most.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        ...
+
+    async def drop_ended(self, certificates: Sequence[CertificateRow]) -> int:
+        """Forget certificates that ``ended`` returned, and the names that only they have; one revoked since stays.
+
+        Returns:
+            How many went.
+
+        Raises:
+            StoreFailed: ``store.*``; some may have gone.
         """
         ...
 

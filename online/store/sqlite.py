@@ -14,12 +14,11 @@ The file must lie on a local disk: neither lock means anything over a network.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -34,15 +33,18 @@ from online.store.operations import Operation
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
 from online.store.rows import Row, certificate_of, revocation_of, serial_text
 from online.store.schema import CERTIFICATE, REVOCATION
-from online.store.sqlite_file import Connect, Database, connect, create_database, driver_of, failure, missing
+from online.store.sqlite_file import Connect, Database, connect, create_database, driver_of, failure
 from online.store.sqlite_ready import Ready
-from shared import durable
+from online.store.sqlite_turn import Turn
+from online.store.sqlite_upkeep import SqliteUpkeep
 from shared.errors import ColdrootError, StoreFailed, Unsupported
 
 __all__ = ["SqliteStore", "create_database", "open_store"]
 
 _WRITE_SECONDS = 5.0
 _WAL_BYTES_KEPT = 64 << 20
+# The process that keeps house folds the log long before; where there is none, or it is slow, a writer does.
+_MOST_PAGES = 8000
 
 _CERTIFICATE = Ready(sa.select(CERTIFICATE).where(CERTIFICATE.c.serial == sa.bindparam("serial")))
 _REVOCATION = Ready(sa.select(REVOCATION).where(REVOCATION.c.serial == sa.bindparam("serial")))
@@ -88,6 +90,7 @@ class SqliteStore:
         self._path, self._connect, self._timed = path, connect, timed
         self.crls = SqliteCrls(self._commits.submit, lambda: Database(path, connect, _prepare_reader))
         """The revocation lists."""
+        self._upkeep = SqliteUpkeep(path, connect, partial(self._commits.submit, is_long=True))
 
     async def record_certificate(
         self, *, token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
@@ -115,11 +118,23 @@ class SqliteStore:
 
     async def revoke_superseded(self, *, renewed_before: datetime, now: datetime) -> int:
         """See ``Store.revoke_superseded``."""
-        return await self._commits.submit(operations.revoke_superseded(renewed_before, now))
+        return await self._upkeep.superseded(renewed_before=renewed_before, now=now)
 
     async def forget_tokens(self, *, expired_before: datetime) -> int:
         """See ``Store.forget_tokens``."""
-        return await self._commits.submit(operations.forget_tokens(expired_before))
+        return await self._commits.submit(operations.forget_tokens(expired_before), is_long=True)
+
+    async def ended(self, *, before: datetime, limit: int) -> Sequence[CertificateRow]:
+        """See ``Store.ended``."""
+        return await self._upkeep.ended(before=before, limit=limit)
+
+    async def drop_ended(self, certificates: Sequence[CertificateRow]) -> int:
+        """See ``Store.drop_ended``."""
+        return await self._commits.submit(operations.drop_certificates(certificates), is_long=True)
+
+    async def fold_log(self) -> bool:
+        """See ``SqliteUpkeep.fold_log``: for the one process that keeps house."""
+        return await self._upkeep.fold_log()
 
     async def ready(self) -> None:
         """See ``Store.ready``: takes a turn in the line of writers, with an empty transaction."""
@@ -131,6 +146,7 @@ class SqliteStore:
         try:
             await self._commits.close()
         finally:
+            self._upkeep.close()
             self.crls.close()
             self._reader.close()
 
@@ -225,8 +241,7 @@ class _Writer:
     def __init__(self, path: Path, connect: Connect) -> None:
         self._database = Database(path, connect, self._prepare)
         self._patience = 0
-        self._lock_path = path.with_name(f"{path.name}.lock")
-        self._lock = -1
+        self._turn = Turn(path)
 
     def open(self) -> None:
         """Open everything once on the caller's thread, so that what is wrong is said at the start.
@@ -235,11 +250,11 @@ class _Writer:
             StoreFailed: ``store.*``.
         """
         try:
-            self._take_turn(wait=True)
+            self._turn.take(wait=True)
             try:
                 self._database.connection()
             finally:
-                self._end_turn()
+                self._turn.end()
         except Exception as error:  # noqa: BLE001 (as in _Reader.first)
             self.close()
             raise failure(error) from None
@@ -252,7 +267,7 @@ class _Writer:
         3. SQLite's own lock, which only a stranger can hold: there is waiting for him, within limits.
         """
         # 1.
-        if not (wait or self._database.is_open) or not self._take_turn(wait=wait):
+        if not (wait or self._database.is_open) or not self._turn.take(wait=wait):
             return False
         try:
             # 2.
@@ -268,7 +283,7 @@ class _Writer:
         except Exception as error:  # noqa: BLE001 (as in _Reader.first)
             failed = failure(error)
             if failed.code == "store.busy" and not wait:
-                self._end_turn()
+                self._turn.end()
                 return False
             self._undo()
             raise failed from None
@@ -296,7 +311,7 @@ class _Writer:
             self._database.drop()
             raise failure(error) from None
         finally:
-            self._end_turn()
+            self._turn.end()
 
     def may_retry(self, failure: StoreFailed) -> bool:
         """See ``BatchWriter.may_retry``."""
@@ -305,9 +320,7 @@ class _Writer:
     def close(self) -> None:
         """See ``BatchWriter.close``."""
         self._database.drop()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._turn.close()
 
     def _prepare(self, connection: sa.Connection) -> None:
         mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
@@ -315,34 +328,13 @@ class _Writer:
             raise StoreFailed("store.no-wal", "the database's file system does not allow a write-ahead log")
         connection.exec_driver_sql("PRAGMA synchronous=FULL").close()
         connection.exec_driver_sql(f"PRAGMA journal_size_limit={_WAL_BYTES_KEPT}").close()
+        connection.exec_driver_sql(f"PRAGMA wal_autocheckpoint={_MOST_PAGES}").close()
         self._patience = int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one())
         connection.exec_driver_sql("PRAGMA busy_timeout=0").close()
 
     def _undo(self) -> None:
         self._database.drop()
-        self._end_turn()
-
-    def _take_turn(self, *, wait: bool) -> bool:
-        try:
-            if self._lock < 0:
-                # The lock file holds nothing and may be made anew, but not where there is no database.
-                owner = self._database.path.stat()
-                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._lock = os.open(self._lock_path, flags, durable.PRIVATE)
-                if os.geteuid() == 0:
-                    # Root may be an operator at work beside the node, whose user must be able to lock it, too.
-                    os.fchown(self._lock, owner.st_uid, owner.st_gid)
-            fcntl.flock(self._lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except FileNotFoundError:
-            raise missing(self._database.path) from None
-        except OSError as error:
-            raise StoreFailed("store.lock", f"{self._lock_path} cannot be locked: {error.strerror}") from None
-        return True
-
-    def _end_turn(self) -> None:
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._turn.end()
 
 
 def _prepare_reader(connection: sa.Connection) -> None:

@@ -1,86 +1,143 @@
-"""What an operator does with a SQLite store beside running it: upgrade its tables, look it over, copy it, restore it.
+"""What keeps a SQLite store quick and small: its log folded back in, and what is over moved out.
 
-Invariants: whatever writes stands in the line of the writers, so a running node is never met in the middle; a copy is
-of one moment, and complete before it has its name; what is replaced is kept aside.
+One process does it for all. Reading is done on threads and holds no lock; the turn of the writers is held for a
+bounded number of rows or pages, and between two turns others have theirs.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 
-from online.store import migrate
-from online.store.migrate import Upgraded
-from online.store.sqlite_file import connect, failure, missing
-from shared import durable
-from shared.errors import ColdrootError, StoreFailed
+from online.store.operations import SUPERSEDED, Operation, revoke_superseded
+from online.store.protocol import CertificateRow
+from online.store.rows import certificate_of, seconds
+from online.store.schema import CERTIFICATE, REVOCATION
+from online.store.sqlite_file import Connect, Database, failure
+from online.store.sqlite_turn import Turn
 
-
-def upgrade(path: Path, *, say: Callable[[str], None]) -> Upgraded:
-    """Bring the tables of a file to this program's version, in one transaction.
-
-    Args:
-        path: the database.
-        say: told of each step.
-
-    Raises:
-        StoreFailed: ``store.*``; the file is as it was.
-    """
-    with _failures(), _turn(path), _opened(path) as connection:
-        if migrate.found_version(connection) is None:
-            raise StoreFailed("store.foreign", f"{path} is not a database of coldroot", hint="online init makes one")
-        connection.exec_driver_sql("BEGIN IMMEDIATE").close()
-        try:
-            upgraded = migrate.upgrade(connection, say=say)
-        except BaseException:
-            connection.exec_driver_sql("ROLLBACK").close()
-            raise
-        connection.exec_driver_sql("COMMIT").close()
-        return upgraded
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    try:
-        yield
-    except ColdrootError:
-        raise
-    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
-        raise failure(error) from None
-
-
-@contextmanager
-def _turn(path: Path) -> Iterator[None]:
-    """Wait for the right to write, as the writers of ``online.store.sqlite`` do, and hold it."""
-    try:
-        owner = path.stat()
-    except OSError:
-        raise missing(path) from None
-    beside = path.with_name(f"{path.name}.lock")
-    try:
-        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, durable.PRIVATE)
-    except OSError as error:
-        raise StoreFailed("store.lock", f"{beside} cannot be locked: {error.strerror}") from None
-    try:
-        if os.geteuid() == 0:
-            # The node's user must be able to lock it, too.
-            os.fchown(lock, owner.st_uid, owner.st_gid)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(
-        "sqlite+pysqlite://", creator=lambda: connect(path), poolclass=sa.NullPool, hide_parameters=True
+_FEW_PAGES = 64
+_MOST_PASSES = 3
+_CERTIFICATES_A_FOLD = 200
+_LONGEST_READ = 2000
+_MOST_REVOKED = 200
+_NEWEST = sa.select(sa.func.max(CERTIFICATE.c.number))
+_ENDED = (
+    sa.select(CERTIFICATE)
+    .where(
+        CERTIFICATE.c.not_after < sa.bindparam("horizon"),
+        ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial),
     )
-    with closing(engine.connect()) as connection:
-        yield connection
+    .order_by(CERTIFICATE.c.not_after, CERTIFICATE.c.number)
+    .limit(sa.bindparam("limit"))
+)
+
+_Read = TypeVar("_Read")
+
+Submit = Callable[[Operation], Awaitable[int]]
+
+
+class SqliteUpkeep:
+    """The upkeep of one file. For one event loop."""
+
+    def __init__(self, path: Path, connect: Connect, submit: Submit) -> None:
+        """Take part in a store.
+
+        Args:
+            path: of the database.
+            connect: opens it.
+            submit: has a write committed that takes long.
+        """
+        self._database = Database(path, connect, _prepare)
+        self._turn = Turn(path)
+        self._submit = submit
+        self._folded_at = 0
+        # One connection, so one thread at a time.
+        self._lock = asyncio.Lock()
+
+    async def fold_log(self) -> bool:
+        """Fold the write-ahead log back into the file when some hundred certificates were recorded since last time.
+
+        SQLite would do it in the middle of somebody's COMMIT, whose turn then lasts for as long as the disk takes. Here
+        most of it is done without a turn; only what came meanwhile is done within one, so that the log can begin anew.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        return await self._read(self._fold)
+
+    async def superseded(self, *, renewed_before: datetime, now: datetime) -> int:
+        """See ``Store.revoke_superseded``: found without a turn, and judged once more within one."""
+        before, moment = seconds(renewed_before), seconds(now)
+
+        def find(connection: sa.Connection) -> Sequence[str]:
+            values = {"before": before, "now": moment, "limit": _LONGEST_READ}
+            return connection.execute(SUPERSEDED, values).scalars().all()
+
+        found = await self._read(find)
+        return sum(
+            [
+                await self._submit(revoke_superseded(found[begin : begin + _MOST_REVOKED], before, moment))
+                for begin in range(0, len(found), _MOST_REVOKED)
+            ]
+        )
+
+    async def ended(self, *, before: datetime, limit: int) -> Sequence[CertificateRow]:
+        """See ``Store.ended``."""
+        values = {"horizon": seconds(before), "limit": limit}
+        rows = await self._read(lambda connection: connection.execute(_ENDED, values).mappings().all())
+        return [certificate_of(row) for row in rows]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.drop()
+        self._turn.close()
+
+    async def _read(self, read: Callable[[sa.Connection], _Read]) -> _Read:
+        async with self._lock:
+            return await asyncio.to_thread(self._once, read)
+
+    def _once(self, read: Callable[[sa.Connection], _Read]) -> _Read:
+        try:
+            connection = self._database.connection()
+            found = read(connection)
+            connection.rollback()
+        except Exception as error:  # noqa: BLE001 (whatever a database throws, it is the database that failed)
+            self._database.drop()
+            raise failure(error) from None
+        return found
+
+    def _fold(self, connection: sa.Connection) -> bool:
+        newest = int(connection.execute(_NEWEST).scalar() or 0)
+        connection.rollback()
+        if 0 <= newest - self._folded_at < _CERTIFICATES_A_FOLD:
+            return False
+        for _ in range(_MOST_PASSES):
+            if _checkpoint(connection) < _FEW_PAGES:
+                break
+        self._turn.take(wait=True)
+        try:
+            _checkpoint(connection)
+        finally:
+            self._turn.end()
+        self._folded_at = newest
+        return True
+
+
+def _checkpoint(connection: sa.Connection) -> int:
+    """Fold in what no reader needs as it is; return how many pages of the log are left."""
+    _, pages, folded = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+    connection.rollback()
+    return int(pages) - int(folded)
+
+
+def _prepare(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("PRAGMA synchronous=FULL").close()

@@ -58,15 +58,23 @@ class Disk:
 
         class FaultyCursor(sqlite3.Cursor):
             def execute(self, statement: str, parameters: Any = ()) -> Any:
-                if not statement.startswith(_READ_STATEMENTS):
-                    if disk.fail_statement(statement):
-                        raise disk.error()
-                    disk.die_at(statement)
+                disk.meet(statement)
                 return super().execute(statement, parameters)
+
+            def executemany(self, statement: str, parameters: Any) -> Any:
+                disk.meet(statement)
+                return super().executemany(statement, parameters)
 
         return sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0.2, factory=Faulty
         )
+
+    def meet(self, statement: str) -> None:
+        """Fail or die before a statement that writes, if that is wanted."""
+        if not statement.startswith(_READ_STATEMENTS):
+            if self.fail_statement(statement):
+                raise self.error()
+            self.die_at(statement)
 
     def die_at(self, moment: str) -> None:
         """Kill the process as a power cut would, if this is the moment."""

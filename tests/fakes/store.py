@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
@@ -128,6 +128,20 @@ class MemoryStore:
             del self.used[key]
         self._fail(Fault.AFTER)
         return len(old)
+
+    async def ended(self, *, before: datetime, limit: int) -> Sequence[CertificateRow]:
+        self._check_available()
+        over = [each for each in self.certificates.values() if each.not_after < before]
+        over.sort(key=lambda each: each.not_after)
+        return [each for each in over if each.serial not in self.revocations][:limit]
+
+    async def drop_ended(self, certificates: Sequence[CertificateRow]) -> int:
+        self._begin("drop_ended")
+        known = [each.serial for each in certificates if each.serial in self.certificates]
+        gone = [serial for serial in known if serial not in self.revocations]
+        for serial in gone:
+            del self.certificates[serial]
+        return len(gone)
 
     async def ready(self) -> None:
         self._check_available()

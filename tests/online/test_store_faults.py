@@ -80,7 +80,7 @@ async def test_each_write_that_fails_is_whole_or_absent(
     elif fault == "statement":
         # The last table of each operation: what stands before it must go too.
         disk.fail_statement = lambda statement: statement.startswith(
-            ("INSERT INTO certificate", "INSERT INTO compromised_key", "DELETE")
+            ("INSERT INTO certificate_name", "INSERT INTO compromised_key", "DELETE")
         )
     elif fault == "commit":
         disk.fail_commit_before = 1

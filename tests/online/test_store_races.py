@@ -89,7 +89,14 @@ def test_processes_that_write_different_things_all_succeed(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "kept"),
-    [("BEGIN", 2), ("INSERT INTO used_token", 2), ("INSERT INTO certificate", 2), ("commit", 2), ("committed", 3)],
+    [
+        ("BEGIN", 2),
+        ("INSERT INTO used_token", 2),
+        ("INSERT INTO certificate ", 2),
+        ("INSERT INTO name", 2),
+        ("commit", 2),
+        ("committed", 3),
+    ],
 )
 def test_a_kill_at_each_moment_of_a_transaction_leaves_pairs(path: Path, moment: str, kept: int) -> None:
     """A power cut between token and certificate would lock a client out, or give a certificate away."""
