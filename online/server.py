@@ -78,7 +78,7 @@ class Server:
         meter: Meter | None = None,
         plain: socket.socket | None = None,
         limiter: RateLimiter | None = None,
-        layer: Layer = Layer.REFERENCE,
+        layer: Layer = Layer.THIN,
     ) -> None:
         """Prepare to serve. Call it inside the running event loop.
 

@@ -168,7 +168,7 @@ def live(
     clock: Clock | None = None,
     tls: TlsSettings | None = None,
     world: World | None = None,
-    layer: Layer = Layer.REFERENCE,
+    layer: Layer = Layer.THIN,
 ) -> Iterator[Live]:
     """Run a server until the block ends; nothing it did may have failed unseen."""
     time = clock or SystemClock()
