@@ -11,6 +11,7 @@ Certificates are compared without what must differ: extensions, their order and 
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,11 @@ def compare(rehearsal: Sequence[Record], real: Sequence[Record]) -> tuple[Differ
         RequestRejected: ``compare.no-rehearsal`` when the first is none; ``certificate.malformed``.
     """
     _check_rehearsal(rehearsal)
-    before, after = _compared(_repeated(rehearsal)), _compared(real)
+    days = itertools.zip_longest(_days(_repeated(rehearsal)), _days(real), fillvalue=())
+    return tuple(found for before, after in days for found in _compare_day(_compared(before), _compared(after)))
+
+
+def _compare_day(before: Sequence[Record], after: Sequence[Record]) -> list[Difference]:
     found: list[Difference] = []
     matcher = difflib.SequenceMatcher(None, _kinds(before), _kinds(after), autojunk=False)
     for tag, first, last, begin, end in matcher.get_opcodes():
@@ -107,7 +112,7 @@ def compare(rehearsal: Sequence[Record], real: Sequence[Record]) -> tuple[Differ
             found.append(Difference(where=where, rehearsal=old.kind, real="nothing of the kind"))
         for new in after[begin:end]:
             found.append(Difference(where=f"record {new.seq}", rehearsal="nothing of the kind", real=new.kind))
-    return tuple(found)
+    return found
 
 
 class Watch:
@@ -178,7 +183,9 @@ def _days(records: Sequence[Record]) -> list[list[Record]]:
     """Return the records day by day. Each is compared for itself: years lie between them, with looks and bags."""
     found: list[list[Record]] = [[]]
     for record in records:
-        if _begins_a_day(record.kind, record.body):
+        # An amendment that broke off, and was tried again, is one day's.
+        begun = len(found) == 1 or any(each.kind == Kind.PLAN_AMENDED for each in found[-1])
+        if begun and _begins_a_day(record.kind, record.body):
             found.append([])
         found[-1].append(record)
     return found
