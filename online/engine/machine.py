@@ -42,6 +42,13 @@ class Machine(Protocol):
     def take(self) -> bytes:
         """Return what is to be sent to the peer, and forget it."""
 
+    def urgent(self) -> bytes:
+        """Return what is to be sent to the peer without delay: in TLS 1.3, once its handshake is done, nothing.
+
+        A new key is announced before the next content (RFC 8446 §4.6.3), which is early enough; an alert is taken
+        with ``take()``. TLS 1.2 has an answer to who wants to renegotiate, and a last flight that is waited for.
+        """
+
     def peer_der(self) -> bytes | None:
         """Return the certificate that the peer proved to have the key of, in DER; ``None`` when it sent none."""
 

@@ -92,13 +92,15 @@ class SystemContext:
 class SystemMachine:
     """One connection of ``ssl``, between two buffers."""
 
-    __slots__ = ("_incoming", "_object", "_outgoing")
+    __slots__ = ("_incoming", "_object", "_outgoing", "_patient")
 
     def __init__(self, context: ssl.SSLContext) -> None:
         """Begin a connection as its server."""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        # Whether the peer waits for nothing that TLS itself says.
+        self._patient = False
 
     def receive(self, data: bytes) -> None:
         """Take in what the peer sent."""
@@ -116,6 +118,7 @@ class SystemMachine:
             return False
         except ssl.SSLError as error:
             raise _refusal(error) from None
+        self._patient = self._object.version() == "TLSv1.3"
         return True
 
     def read(self) -> bytes | None:
@@ -156,6 +159,10 @@ class SystemMachine:
     def take(self) -> bytes:
         """Return what is to be sent."""
         return self._outgoing.read()
+
+    def urgent(self) -> bytes:
+        """Return what is to be sent without delay."""
+        return b"" if self._patient else self.take()
 
     def peer_der(self) -> bytes | None:
         """Return the peer's certificate."""

@@ -292,7 +292,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         except HandshakeRefused as refused:
             self._refuse(refused)
             return
-        self._flush()
+        self._send_urgent()
         if not done:
             if len(data) >= room:
                 self._give_up(Refusal.TOO_LARGE)
@@ -348,8 +348,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             if data:
                 self._above.data_received(data)
             elif data is None:
-                # TLS itself may have an answer, such as to a request for new keys, or to renegotiate.
-                self._flush()
+                self._send_urgent()
                 return
             else:
                 self._end()
@@ -395,6 +394,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if rest:
             self._waiting.appendleft(rest)
             self._waiting_size += len(rest)
+
+    def _send_urgent(self) -> None:
+        """Send what TLS itself has to say, if the peer waits for it."""
+        if self._machine is not None and self._below is not None:
+            data = self._machine.urgent()
+            if data:
+                self._below.write(data)
 
     def _flush(self) -> None:
         """Send what TLS itself has to say."""
