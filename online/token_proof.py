@@ -2,9 +2,10 @@
 
 The order (the numbers return in the code):
 
-1. what its verification needs from elsewhere is fetched (the keys of an OIDC issuer);
-2. it is verified, by the allow-list of ``online.provisioners.registry``;
-3. the certificate whose key signed it, where it is one of this CA's own, is not revoked. step-ca does not look: whoever
+1. it is taken apart, once, within limits;
+2. what its verification needs from elsewhere is fetched (the keys of an OIDC issuer);
+3. it is verified, by the allow-list of ``online.provisioners.registry``;
+4. the certificate whose key signed it, where it is one of this CA's own, is not revoked. step-ca does not look: whoever
    stole a key could go on minting tokens with it after the revocation.
 
 Invariant: nothing is consumed here. The use is recorded with what came of it.
@@ -18,7 +19,7 @@ from datetime import datetime
 from online.issued import is_signed_by
 from online.metrics.attempt import vouched_by
 from online.provisioners.protocol import Operation
-from online.provisioners.registry import Registry
+from online.provisioners.registry import Registry, open_token
 from online.store.protocol import Store
 from online.tokens import Audiences, VerifiedToken
 from shared.errors import Unauthenticated
@@ -52,11 +53,13 @@ async def verify_token(
         StoreFailed: ``store.*``.
     """
     # 1.
-    await registry.prepare(token)
+    opened = open_token(token)
     # 2.
-    verified = registry.authorize(operation, token, audiences=audiences, now=now)
-    vouched_by(verified.provisioner.name)
+    await registry.prepare(opened)
     # 3.
+    verified = registry.authorize(operation, opened, audiences=audiences, now=now)
+    vouched_by(verified.provisioner.name)
+    # 4.
     credential = verified.credential
     if (
         credential is not None

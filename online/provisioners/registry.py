@@ -173,35 +173,35 @@ class Registry:
         rest = self._ranked[start + size : start + size + 1]
         return page, rest[0][0].lstrip("0") if rest else ""
 
-    async def prepare(self, token: str) -> None:
+    async def prepare(self, token: jws.UnverifiedToken) -> None:
         """Fetch what ``authorize`` will need for a token: the keys of the issuer that it names, when they are due.
 
         Nothing is decided here. What is wrong with the token, ``authorize`` tells.
 
         Args:
-            token: compact serialisation, as received.
+            token: from ``open_token``.
         """
         if not self._sources:
             return
         try:
-            unverified = _split(token)
-            provisioner = self._choose(unverified)
+            provisioner = self._choose(token)
         except Unauthenticated:
             return
         if provisioner.id in self._sources:
-            await self._sources[provisioner.id].refresh(unverified.kid)
+            await self._sources[provisioner.id].refresh(token.kid)
 
-    def authorize(self, operation: Operation, token: str, *, audiences: Audiences, now: datetime) -> VerifiedToken:
+    def authorize(
+        self, operation: Operation, token: jws.UnverifiedToken, *, audiences: Audiences, now: datetime
+    ) -> VerifiedToken:
         """Verify a one-time token for an operation. Nothing is consumed, and nothing waits: see ``prepare``.
 
-        1. Size and shape.
-        2. Choose the provisioner, see ``_choose``.
-        3. The allow-list: this type, this operation.
-        4. The type's own verification.
+        1. Choose the provisioner, see ``_choose``.
+        2. The allow-list: this type, this operation.
+        3. The type's own verification.
 
         Args:
             operation: what the caller asks for.
-            token: compact serialisation, as received.
+            token: from ``open_token``.
             audiences: the names of this CA.
             now: aware UTC.
 
@@ -210,22 +210,20 @@ class Registry:
             PeerFailed: ``oidc.*`` when the keys of the token's issuer cannot be had.
         """
         # 1
-        unverified = _split(token)
+        provisioner = self._choose(token)
         # 2
-        provisioner = self._choose(unverified)
-        # 3
         authorizer = _ALLOWED.get((provisioner.type, operation))
         if authorizer is None:
             raise Unauthenticated(
                 "token.not-allowed",
                 f"a {provisioner.type.wire_name} token does not authorise the operation {operation}",
             )
-        # 4
+        # 3
         return authorizer(
             _Asked(
                 provisioner=provisioner,
                 operation=operation,
-                token=unverified,
+                token=token,
                 audiences=audiences,
                 now=now,
                 source=self._sources.get(provisioner.id),
@@ -290,7 +288,15 @@ def _cursor(rank: int, provisioner: Provisioner) -> str:
     return f"{rank:08x}{hashlib.sha256(provisioner.id.encode('utf-8')).hexdigest()[: _CURSOR_LENGTH - 8]}"
 
 
-def _split(token: str) -> jws.UnverifiedToken:
+def open_token(token: str) -> jws.UnverifiedToken:
+    """Take a one-time token apart, whatever the kind of its provisioner: size and shape. Nothing of it is verified.
+
+    Args:
+        token: compact serialisation, as received.
+
+    Raises:
+        Unauthenticated: ``token.*``.
+    """
     return jws.split_unverified(token, key_members=frozenset({x5c.MEMBER}))
 
 

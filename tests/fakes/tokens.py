@@ -13,7 +13,7 @@ from fakes.randomness import seeded
 from online.jose.jwk import PrivateJwk
 from online.provisioners.jwk import JwkProvisioner
 from online.provisioners.protocol import Operation
-from online.provisioners.registry import Registry
+from online.provisioners.registry import Registry, open_token
 from online.tokens import Audiences, VerifiedToken, mint_sign_token
 from shared import keys
 from shared.keys import KeyKind, PrivateKey
@@ -38,7 +38,7 @@ def authorize(
     token: str, *, operation: Operation = Operation.SIGN, now: datetime = NOW, by: Registry | None = None
 ) -> VerifiedToken:
     """Verify a token as the CA does."""
-    return (by or registry()).authorize(operation, token, audiences=AUDIENCES, now=now)
+    return (by or registry()).authorize(operation, open_token(token), audiences=AUDIENCES, now=now)
 
 
 def good_token(*, seed: int = 1, subject: str = "foo.local") -> str:

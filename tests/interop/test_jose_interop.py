@@ -18,7 +18,7 @@ from online.jose import jwe, jws
 from online.jose.jwk import PrivateJwk, parse_private_jwk, thumbprint
 from online.provisioners.jwk import JwkProvisioner
 from online.provisioners.protocol import Operation
-from online.provisioners.registry import Registry
+from online.provisioners.registry import Registry, open_token
 from online.tokens import Audiences, VerifiedToken, mint_revoke_token, mint_sign_token, offline_audience
 from shared import keys
 from shared.errors import Unsupported
@@ -88,7 +88,9 @@ def registry(step: Step) -> Registry:
 
 def verify(registry: Registry, token: str, operation: Operation) -> VerifiedToken:
     """Verify as a CA named localhost."""
-    return registry.authorize(operation, token, audiences=Audiences.of(("localhost",)), now=datetime.now(UTC))
+    return registry.authorize(
+        operation, open_token(token), audiences=Audiences.of(("localhost",)), now=datetime.now(UTC)
+    )
 
 
 def provisioner_key(registry: Registry) -> PrivateJwk:
@@ -228,4 +230,6 @@ def test_a_provisioner_of_ours_serves_step(step: Step, registry: Registry, tmp_p
 def test_a_token_for_another_host_does_not_pass(step: Step, registry: Registry) -> None:
     """The same token at a CA of another name: step's audience is as binding as ours."""
     with pytest.raises(Exception, match="not meant for this CA"):
-        registry.authorize(Operation.SIGN, step.token("foo.local"), audiences=AUDIENCES, now=datetime.now(UTC))
+        registry.authorize(
+            Operation.SIGN, open_token(step.token("foo.local")), audiences=AUDIENCES, now=datetime.now(UTC)
+        )

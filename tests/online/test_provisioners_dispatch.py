@@ -19,7 +19,7 @@ from fakes.tokens import AUDIENCES, NOW, SIGNER, b64, forge, provisioner, raw
 from online.jose.jwk import PrivateJwk
 from online.jose.x5c import write_chain
 from online.provisioners.protocol import Operation, ProvisionerType
-from online.provisioners.registry import Registry
+from online.provisioners.registry import Registry, open_token
 from online.provisioners.x5c import X5cProvisioner
 from shared.errors import Unauthenticated
 from shared.keys import KeyKind, PrivateKey, generate
@@ -79,7 +79,7 @@ async def registry() -> Registry:
 def refuse(by: Registry, operation: Operation, token: str) -> None:
     """Insist that a token gets nothing."""
     with pytest.raises(Unauthenticated):
-        by.authorize(operation, token, audiences=AUDIENCES, now=NOW)
+        by.authorize(operation, open_token(token), audiences=AUDIENCES, now=NOW)
 
 
 async def test_each_type_is_reached_and_works_when_it_is_signed() -> None:
@@ -96,7 +96,7 @@ async def test_each_type_is_reached_and_works_when_it_is_signed() -> None:
         assert set(chosen) == set(keys) == set(ProvisionerType)
         for kind, (head, claims) in chosen.items():
             text = forge({**BASE, **claims}, {"alg": "ES256", "typ": "JWT", **head}, key=keys[kind])
-            verified = by.authorize(operation, text, audiences=AUDIENCES, now=NOW)
+            verified = by.authorize(operation, open_token(text), audiences=AUDIENCES, now=NOW)
             assert verified.provisioner.type is kind
 
 

@@ -20,7 +20,7 @@ from online.jose.jwk import PrivateJwk
 from online.oidc_discovery import IssuerKeys, parse_key_set
 from online.provisioners.oidc import OidcProvisioner, authorize_identity, identity_uri, parse_oidc_provisioner
 from online.provisioners.protocol import Operation
-from online.provisioners.registry import Registry
+from online.provisioners.registry import Registry, open_token
 from online.tokens import VerifiedToken
 from shared.errors import RequestRejected, Unauthenticated
 from shared.keys import KeyKind, generate
@@ -266,7 +266,7 @@ def test_which_provisioner_is_asked() -> None:
         Registry([oidc_provisioner(), oidc_provisioner(name="again")])
     assert caught.value.code == "provisioner.duplicate"
     with pytest.raises(Unauthenticated) as unknown:
-        registry.authorize(Operation.SIGN, ISSUING.token(aud="nobody"), audiences=AUDIENCES, now=NOW)
+        registry.authorize(Operation.SIGN, open_token(ISSUING.token(aud="nobody")), audiences=AUDIENCES, now=NOW)
     assert unknown.value.code == "token.unknown-provisioner"
 
 
@@ -275,14 +275,16 @@ async def test_from_the_first_fetch_to_the_verdict() -> None:
     issuer = FakeIssuer()
     registry = Registry([provisioner(), oidc_provisioner()], fetch=issuer.fetch)
     token = issuer.token()
-    await registry.prepare(token)
-    assert registry.authorize(Operation.SIGN, token, audiences=AUDIENCES, now=NOW).subject == "jane@example.com"
+    await registry.prepare(open_token(token))
+    assert (
+        registry.authorize(Operation.SIGN, open_token(token), audiences=AUDIENCES, now=NOW).subject
+        == "jane@example.com"
+    )
     # A JWK provisioner's tokens ask nobody.
-    await registry.prepare(forge())
-    await registry.prepare("no token")
+    await registry.prepare(open_token(forge()))
     assert issuer.asked == [ENDPOINT, f"{ISSUER}/keys"]
     with pytest.raises(Unauthenticated) as caught:
-        registry.authorize(Operation.RENEW, token, audiences=AUDIENCES, now=NOW)
+        registry.authorize(Operation.RENEW, open_token(token), audiences=AUDIENCES, now=NOW)
     assert caught.value.code == "token.not-allowed"
 
 
@@ -370,5 +372,5 @@ def test_a_one_time_token_is_no_identity() -> None:
     registry = Registry([provisioner(), oidc_provisioner()])
     token = forge(payload=id_claims(), head=header(kid=SIGNER.kid))
     with pytest.raises(Exception, match="keys are not known") as caught:
-        registry.authorize(Operation.SIGN, token, audiences=AUDIENCES, now=NOW)
+        registry.authorize(Operation.SIGN, open_token(token), audiences=AUDIENCES, now=NOW)
     assert type(caught.value).__name__ == "PeerFailed"

@@ -15,7 +15,7 @@ from online.claims import Claims
 from online.jose.jwk import PrivateJwk
 from online.provisioners import registry as registry_module
 from online.provisioners.protocol import Operation, Provisioner, ProvisionerType
-from online.provisioners.registry import Registry, authorize_renew
+from online.provisioners.registry import Registry, authorize_renew, open_token
 from shared import keys
 from shared.errors import NotFound, RequestRejected, Unauthenticated
 from shared.keys import KeyKind
@@ -104,7 +104,7 @@ def test_without_an_entry_the_best_token_is_refused(operation: Operation, monkey
     """CVE-2025-44005 and CVE-2026-30836: what nobody thought of was let through. Here it is refused."""
     monkeypatch.setattr(registry_module, "_ALLOWED", {})
     with pytest.raises(Unauthenticated) as caught:
-        Registry([provisioner()]).authorize(operation, forge(), audiences=AUDIENCES, now=NOW)
+        Registry([provisioner()]).authorize(operation, open_token(forge()), audiences=AUDIENCES, now=NOW)
     assert caught.value.code == "token.not-allowed"
 
 

@@ -24,7 +24,7 @@ from online.claims import Claims, choose_validity
 from online.jose.jwk import PrivateJwk
 from online.jose.x5c import write_chain
 from online.provisioners.protocol import Operation
-from online.provisioners.registry import Registry
+from online.provisioners.registry import Registry, open_token
 from online.provisioners.x5c import X5cProvisioner, parse_x5c_provisioner, split_audience
 from online.tokens import VerifiedToken, mint_sign_token
 from shared.errors import PolicyDenied, RequestRejected, Unauthenticated
@@ -63,7 +63,7 @@ def authorize(
     text: str, *, operation: Operation = Operation.SIGN, now: datetime = NOON, by: X5cProvisioner | None = None
 ) -> VerifiedToken:
     """Verify as the CA does."""
-    return Registry([by or hosts()]).authorize(operation, text, audiences=AUDIENCES, now=now)
+    return Registry([by or hosts()]).authorize(operation, open_token(text), audiences=AUDIENCES, now=now)
 
 
 def refused(text: str, code: str, **options: Any) -> None:
@@ -214,7 +214,7 @@ def test_the_audience_names_the_provisioner() -> None:
     both = Registry([hosts(), other])
     for aud in ("https://ca.local/1.0/sign#x5c/other", "https://ca.local/sign#x5c/other"):
         with pytest.raises(Unauthenticated) as caught:
-            both.authorize(Operation.SIGN, token(aud=aud, iss="other"), audiences=AUDIENCES, now=NOON)
+            both.authorize(Operation.SIGN, open_token(token(aud=aud, iss="other")), audiences=AUDIENCES, now=NOON)
         assert caught.value.code == "token.chain"
     odd: Any
     for odd in (
