@@ -72,7 +72,7 @@ async def registry() -> Registry:
         ],
         fetch=ISSUING.fetch,
     )
-    await found.prepare(ISSUING.token())
+    await found.prepare(open_token(ISSUING.token()))
     return found
 
 
