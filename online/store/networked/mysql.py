@@ -29,7 +29,7 @@ from online.store.networked.failures import Verdict
 from online.store.networked.mysql_record import query
 from online.store.networked.version import require_version
 from shared import durable
-from shared.errors import ColdrootError, StoreFailed
+from shared.errors import ColdrootError, RequestRejected, StoreFailed
 
 _CONNECT_SECONDS = 2.0
 _LOCK_SECONDS = 3
@@ -191,8 +191,7 @@ class MysqlEngine:
 
     async def _connect(self) -> asyncmy.Connection:
         place = self._address
-        # Read each time: a password that is changed in the file counts with the next connection.
-        password = durable.read_secret(Path(place.passfile)).decode() if place.passfile else place.password
+        password = _password(Path(place.passfile)) if place.passfile else place.password
         return await asyncmy.connect(
             user=place.user,
             password=password,
@@ -206,6 +205,15 @@ class MysqlEngine:
             ssl=None if place.tls is None else _context(place.tls),
             program_name="coldroot",
         )
+
+
+def _password(passfile: Path) -> str:
+    """Read the file each time: a password that was changed there counts with the next connection."""
+    try:
+        return durable.read_secret(passfile).decode()
+    except (RequestRejected, UnicodeDecodeError) as error:
+        hint = error.hint if isinstance(error, RequestRejected) else None
+        raise StoreFailed("store.passfile", f"the password file {passfile} cannot be used", hint=hint) from None
 
 
 def _context(tls: MysqlTls) -> ssl.SSLContext:
