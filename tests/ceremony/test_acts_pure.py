@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ceremony import backup, crosscert, inventory, name_constraints, rollover
-from ceremony.crl import check_numbers, check_plan, list_facts, planned_lists, prepare_list
+from ceremony.crl import check_kept, check_numbers, check_plan, list_facts, planned_lists, prepare_list
 from ceremony.inventory import Expected, Key
 from ceremony.plan import CrlPlan, Plan, PlannedRevocation, load_plan
-from ceremony.records import Kind
+from ceremony.records import Kind, certificate_facts
 from ceremony.root import prepare_root
 from ceremony.transcript import Json, Record
 from shared import keys
@@ -138,6 +138,32 @@ def test_numbers_only_grow() -> None:
     assert _code(lambda: check_numbers(_crl(number=12), meant)) == "crl.number-used"
     # An act that goes on meets its own numbers.
     assert check_numbers(_crl(), [_record(Kind.LIST_PREPARED, file="crl/lists-0001.crl", number=5)]) is None
+
+
+def test_a_later_list_forgets_nothing() -> None:
+    """A certificate that was revoked once would be good again for whoever fetches a later list."""
+    begin = ROOT.not_valid_before_utc
+    revoked = PlannedRevocation(file="alpha", reason="keyCompromise", date=begin + timedelta(days=5))
+    first = _crl(this_update=begin + timedelta(days=5), revoked=(revoked,))
+    alpha = replace(_record(Kind.CERTIFICATE_ISSUED), body=certificate_facts("alpha.crt", PARTNER.intermediate))
+    lists = planned_lists(first)
+    made = prepare_list(first, lists[0], root=ROOT, issued={"alpha": PARTNER.intermediate}, previous_number=None)
+    facts = list_facts(lists[0].file, issue_crl(made, KEY).der)
+    records = [alpha, replace(_record(Kind.LIST_ISSUED), body=facts)]
+
+    def check(later: CrlPlan) -> None:
+        check_kept(replace(PLAN, crls=(first, later)), later, records)
+
+    later = _crl(name="later", number=6, this_update=begin + timedelta(days=9))
+    assert _code(lambda: check(later)) == "crl.forgets"
+    check(replace(later, revoked=(revoked,)))
+    check(replace(later, issuer="next"))
+    # One that begins before the revocation need not name it, nor one that begins after the certificate's end.
+    check(replace(later, this_update=begin + timedelta(days=4)))
+    check(replace(later, this_update=PARTNER.intermediate.not_valid_after_utc + timedelta(days=1)))
+    # In one calendar, each list is looked at: the first may be early, and the second forgets.
+    both = replace(later, this_update=begin, count=2, period=timedelta(days=30))
+    assert _code(lambda: check(both)) == "crl.forgets"
 
 
 def _partner_plan(data: bytes) -> object:
