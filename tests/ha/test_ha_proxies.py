@@ -1,0 +1,32 @@
+"""HAProxy and nginx as in the examples, two nodes over one PostgreSQL behind them, and one that dies under load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes.crowd import Crowd
+from fakes.fronts import PROXIES, in_front
+from fakes.nodes import kill, nodes_over
+from fakes.postgresql_pair import MISSING, postgresql
+
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+
+
+@pytest.mark.parametrize("kind", PROXIES)
+def test_a_node_that_dies_behind_a_proxy_costs_a_retry(kind: str, tmp_path: Path) -> None:
+    """Without this, what a proxy sends to a dead node could be lost to clients that do nothing wrong."""
+    with postgresql() as server:
+        block = {"type": "postgresql", "dataSource": server.data_source}
+        with nodes_over(tmp_path, [block, block]) as nodes:
+            with in_front(kind, tmp_path, root=nodes.client.home.root, ports=nodes.ports) as port:
+                crowd = Crowd(client=nodes.client, ports=[port])
+                with crowd.at_work():
+                    crowd.wait_for_more(80)
+                    kill(nodes.running[0])
+                    crowd.wait_for_more(80)
+            # Broken are only the connections that led to the dead node in that moment: one of each client.
+            assert crowd.statuses[503] == 0
+            assert crowd.statuses[0] <= 4
+            assert max(crowd.tries) <= 2
+            nodes.check(crowd, server.sql, ports=nodes.ports[1:])
