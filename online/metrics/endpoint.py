@@ -12,14 +12,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from online.metrics.board import Board, Page
-from online.metrics.exposition import Picture, expose
 from online.metrics.meter import Meter
 from online.store.protocol import Census
 from shared.errors import ColdrootError
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 _PUBLISH_SECONDS = 1.0
 _CENSUS_SECONDS = 60.0
@@ -52,6 +53,11 @@ async def publish(
         census: counts certificates in the store; asked at most once a minute.
         version: of the program.
     """
+    # A quarter of a node's start, and a third of its memory: for those only who want the numbers.
+    from aiohttp import web  # noqa: PLC0415
+
+    from online.metrics.exposition import Picture, expose  # noqa: PLC0415
+
     memory = _Memory(census)
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, Protocol
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import TYPE_CHECKING, Any, Protocol
 
 from online.store.networked.failures import Verdict
 from online.store.protocol import CertificateRow, Lineage, TokenUse
 from shared.errors import ColdrootError
+
+if TYPE_CHECKING:
+    # A node that keeps its store in a file has no use for it, and it takes long to load.
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 Outcome = ColdrootError | int
 
