@@ -6,11 +6,11 @@ and no body is ever written, so no token is; each line is one write, so the line
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quoted
 from urllib.parse import quote
 
 from shared.clock import Clock
@@ -20,23 +20,9 @@ _LONGEST_PATH = 200
 _LONGEST_NOTE = 400
 # What RFC 3986 lets stand in a path; everything else is shown percent-encoded.
 _PLAIN_IN_PATH = "/:@!$&'()*+,;=-._~%"
+_PLAIN_PATH = re.compile(rf"[A-Za-z0-9{re.escape(_PLAIN_IN_PATH)}]{{0,{_LONGEST_PATH}}}", re.ASCII)
 
 Sink = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """One request that was answered."""
-
-    remote: str
-    request_id: str
-    method: str
-    path: str
-    """As it was sent, without the query."""
-    status: int
-    seconds: float
-    note: str = ""
-    """Why it was refused, or the serial of what was issued."""
 
 
 class Log:
@@ -55,50 +41,59 @@ class Log:
         self._as_json = as_json
         self._least_status = least_status
         self._sink = sink or _to_stderr
+        self._second = datetime.min.replace(tzinfo=UTC)
+        self._prefix = ""
 
     def wants(self, status: int) -> bool:
         """Tell whether a request that was answered so is worth a line."""
         return status >= self._least_status
 
-    def served(self, request: Served) -> None:
-        """Write the line of a request, if it is worth one."""
-        if not self.wants(request.status):
+    def served(
+        self, *, remote: str, request_id: str, method: str, path: str, status: int, seconds: float, note: str = ""
+    ) -> None:
+        """Write the line of a request that was answered, if it is worth one.
+
+        Args:
+            remote: the client's address.
+            request_id: plain ASCII.
+            method: of the request.
+            path: as it was sent, without the query.
+            status: of the answer.
+            seconds: that it took.
+            note: why it was refused, or the serial of what was issued.
+        """
+        if not self.wants(status):
             return
-        path = quote(request.path[:_LONGEST_PATH], safe=_PLAIN_IN_PATH)
-        note = printable(request.note, limit=_LONGEST_NOTE)
-        duration = f"{request.seconds * 1000:.1f}"
+        if not _PLAIN_PATH.fullmatch(path):
+            path = quote(path[:_LONGEST_PATH], safe=_PLAIN_IN_PATH)
+        method = printable(method, limit=20)
+        note = printable(note, limit=_LONGEST_NOTE)
         if self._as_json:
-            self._write_json(
-                remote=request.remote,
-                request_id=request.request_id,
-                method=printable(request.method, limit=20),
-                path=path,
-                status=request.status,
-                ms=float(duration),
-                **({"note": note} if note else {}),
+            # Written by hand: the numbers need no quoting, and a line a request adds up.
+            ending = f', "note": {quoted(note)}}}' if note else "}"
+            self._sink(
+                f'{{"time": "{self._moment()}", "remote": {quoted(remote)}, "request_id": {quoted(request_id)}, '
+                f'"method": {quoted(method)}, "path": {quoted(path)}, "status": {status}, "ms": {seconds * 1000:.1f}'
+                + ending
             )
             return
-        method = printable(request.method, limit=20)
-        line = f"{request.remote} {request.request_id} {method} {path} {request.status} {duration}ms"
-        self._write(f"{line} {note}" if note else line)
+        line = f"{self._moment()} {remote} {request_id} {method} {path} {status} {seconds * 1000:.1f}ms"
+        self._sink(f"{line} {note}" if note else line)
 
     def event(self, text: str) -> None:
         """Write the line of something that happened to the node itself. The text is safe to show."""
         shown = printable(text, limit=1000)
-        if self._as_json:
-            self._write_json(event=shown)
-        else:
-            self._write(shown)
+        moment = self._moment()
+        self._sink(f'{{"time": "{moment}", "event": {quoted(shown)}}}' if self._as_json else f"{moment} {shown}")
 
-    def _write(self, text: str) -> None:
-        self._sink(f"{_moment(self._clock.now())} {text}")
-
-    def _write_json(self, **fields: object) -> None:
-        self._sink(json.dumps({"time": _moment(self._clock.now()), **fields}, ensure_ascii=True))
-
-
-def _moment(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def _moment(self) -> str:
+        now = self._clock.now()
+        since = now - self._second
+        # The same second as the last line's is the usual case, and a clock that was set back is not.
+        if since.days or since.seconds:
+            self._second = now.replace(microsecond=0)
+            self._prefix = self._second.replace(tzinfo=None).isoformat()
+        return f"{self._prefix}.{now.microsecond // 1000:03d}Z"
 
 
 def _to_stderr(line: str) -> None:

@@ -35,6 +35,18 @@ class Readiness:
         self._fresh_until = float("-inf")
         self._error: ColdrootError | None = None
 
+    def recall(self) -> bool:
+        """Tell whether the last outcome still counts; when it does not, ``require`` must be awaited.
+
+        Raises:
+            ColdrootError: it counts, and this is what the check raised.
+        """
+        if self._monotonic() >= self._fresh_until:
+            return False
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        return True
+
     async def require(self) -> None:
         """Return when the node could issue a moment ago; several callers at once wait for one check.
 

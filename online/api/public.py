@@ -6,7 +6,7 @@ The odd status codes are step-ca's: its clients insist on 201 for lists of certi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from urllib.parse import parse_qs, unquote
 
 from cryptography import x509
@@ -23,9 +23,10 @@ from shared.pem import certificate_pem, chain_pem
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _LONGEST_CURSOR = 64
+_WELL = json_response(200, {"status": "ok"})
 
 
-async def health(service: Service, request: Request, argument: str) -> Response:
+def health(service: Service, request: Request, argument: str) -> Response | Awaitable[Response]:
     """Answer ``GET /health``: whether a certificate could be issued now.
 
     step-ca answers "ok" as long as the process lives; a load balancer that asks here wants to know more.
@@ -35,8 +36,12 @@ async def health(service: Service, request: Request, argument: str) -> Response:
         Fatal: the intermediate is not valid at the clock's time.
     """
     del request, argument
+    return _WELL if service.readiness.recall() else _health(service)
+
+
+async def _health(service: Service) -> Response:
     await service.readiness.require()
-    return json_response(200, {"status": "ok"})
+    return _WELL
 
 
 async def readyz(service: Service, request: Request, argument: str) -> Response:
@@ -62,13 +67,13 @@ async def readyz(service: Service, request: Request, argument: str) -> Response:
     return json_response(503, value, headers={"Retry-After": str(RETRY_SECONDS)}, note="; ".join(notes))
 
 
-async def version(service: Service, request: Request, argument: str) -> Response:
+def version(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /version``."""
     del request, argument
     return json_response(200, {"version": service.version})
 
 
-async def root(service: Service, request: Request, argument: str) -> Response:
+def root(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /root/{sha256}``: one root, own or federated, by the SHA-256 of its DER.
 
     A client asks this before it trusts anything, over TLS that it cannot verify, and compares the digest itself.
@@ -86,38 +91,38 @@ async def root(service: Service, request: Request, argument: str) -> Response:
     raise NotFound("root.unknown", f'root certificate with fingerprint "{shown}" was not found')
 
 
-async def roots(service: Service, request: Request, argument: str) -> Response:
+def roots(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /roots``."""
     del request, argument
     return _certificates(service.authority.hierarchy.roots)
 
 
-async def roots_pem(service: Service, request: Request, argument: str) -> Response:
+def roots_pem(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /roots.pem``."""
     del request, argument
     return _pem_file(service.authority.hierarchy.roots)
 
 
-async def federation(service: Service, request: Request, argument: str) -> Response:
+def federation(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /federation``: the roots, then the roots of other CAs that clients shall trust too."""
     del request, argument
     hierarchy = service.authority.hierarchy
     return _certificates((*hierarchy.roots, *hierarchy.federated_roots))
 
 
-async def intermediates(service: Service, request: Request, argument: str) -> Response:
+def intermediates(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /intermediates``."""
     del request, argument
     return _certificates(service.authority.hierarchy.chain)
 
 
-async def intermediates_pem(service: Service, request: Request, argument: str) -> Response:
+def intermediates_pem(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /intermediates.pem``."""
     del request, argument
     return _pem_file(service.authority.hierarchy.chain)
 
 
-async def provisioners(service: Service, request: Request, argument: str) -> Response:
+def provisioners(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /provisioners?cursor=&limit=``: a page of provisioners and the cursor of the next one.
 
     Raises:
@@ -130,7 +135,7 @@ async def provisioners(service: Service, request: Request, argument: str) -> Res
     return json_response(200, {"provisioners": shown, "nextCursor": following})
 
 
-async def encrypted_key(service: Service, request: Request, argument: str) -> Response:
+def encrypted_key(service: Service, request: Request, argument: str) -> Response:
     """Answer ``GET /provisioners/{kid}/encrypted-key``.
 
     Raises:

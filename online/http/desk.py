@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from cryptography import x509
 
-from online.accesslog import Log, Served
+from online.accesslog import Log
 from online.api import EdgeError, Request, Response
 from online.api.routes import endpoint_name
 from online.engine import peer_certificate as verified_peer
@@ -85,15 +85,13 @@ class Desk:
         # The reason may repeat what the path said.
         note = response.note if shown == path else response.note.partition(":")[0]
         self._log.served(
-            Served(
-                remote=remote,
-                request_id=request_id,
-                method=method,
-                path=shown,
-                status=response.status,
-                seconds=seconds,
-                note=note,
-            )
+            remote=remote,
+            request_id=request_id,
+            method=method,
+            path=shown,
+            status=response.status,
+            seconds=seconds,
+            note=note,
         )
 
 
