@@ -3,6 +3,7 @@
 #
 # Invariants:
 #   - no question is ever asked, and nothing outside the checkout changes except Debian packages that are missing;
+#     those of database servers are installed only where somebody asks for what needs them;
 #   - .venv holds exactly what the lock files say, each file checked by its hash;
 #   - a stamp is written after everything else, so an interrupted or broken .venv is never mistaken for a good one;
 #   - a second run installs nothing and takes no time.
@@ -106,6 +107,23 @@ ensure_machine() {
     fi
     find_softhsm >/dev/null || missing+=(softhsm2)
     command -v openssl >/dev/null || missing+=(openssl)
+    if ((${#missing[@]})); then
+        install_debian_packages "${missing[@]}"
+    fi
+}
+
+# See that the servers are there that clusters are made of. Only on request: they are large, and installing them starts
+# the distribution's own, which nothing here touches.
+ensure_databases() {
+    local -a missing=()
+    local names
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+    names=$(PATH=$PATH:/usr/sbin:/sbin compgen -c)
+    grep --quiet --line-regexp mariadbd <<<"$names" || missing+=(mariadb-server)
+    compgen -G '/usr/lib*/galera*/libgalera_smm.so' >/dev/null || missing+=(galera-4)
+    grep --quiet --line-regexp rsync <<<"$names" || missing+=(rsync)
+    grep --quiet --line-regexp haproxy <<<"$names" || missing+=(haproxy)
+    compgen -G '/usr/lib/nginx/modules/ngx_stream_module.so' >/dev/null || missing+=(nginx-light libnginx-mod-stream)
     if ((${#missing[@]})); then
         install_debian_packages "${missing[@]}"
     fi

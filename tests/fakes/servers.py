@@ -18,8 +18,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 _PATIENCE = 60.0
+
+
+def clusters(missing: str | None) -> pytest.MarkDecorator:
+    """Return the mark of tests that break clusters: they take a minute each file, so somebody has to ask for them.
+
+    Args:
+        missing: what is not installed, if anything is.
+    """
+    reason = missing
+    if not os.environ.get("COLDROOT_CLUSTERS"):
+        reason = "clusters are broken when asked for only: scripts/test --with-databases"
+    return pytest.mark.skipif(reason is not None, reason=str(reason))
 
 
 def program(name: str, *, among: Sequence[Path] = ()) -> str | None:

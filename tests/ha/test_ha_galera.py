@@ -11,8 +11,9 @@ import pytest
 from fakes.crowd import race
 from fakes.galera import DATABASE, NO_CLUSTER, MariaDb, galera
 from fakes.nodes import Nodes, nodes_over
+from fakes.servers import clusters
 
-pytestmark = pytest.mark.skipif(NO_CLUSTER is not None, reason=str(NO_CLUSTER))
+pytestmark = clusters(NO_CLUSTER)
 _BOUND = 30.0
 """Seconds within which a client must have an answer, if only that there is none."""
 

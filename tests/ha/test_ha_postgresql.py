@@ -13,8 +13,9 @@ import pytest
 from fakes.crowd import race
 from fakes.nodes import Nodes, kill, nodes_over
 from fakes.postgresql_pair import MISSING, Pair, postgresql_pair
+from fakes.servers import clusters
 
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+pytestmark = clusters(MISSING)
 _BOUND = 30.0
 """Seconds within which a client must have an answer, if only that there is none."""
 

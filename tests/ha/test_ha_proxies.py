@@ -9,8 +9,9 @@ from fakes.crowd import Crowd
 from fakes.fronts import PROXIES, in_front
 from fakes.nodes import kill, nodes_over
 from fakes.postgresql_pair import MISSING, postgresql
+from fakes.servers import clusters
 
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+pytestmark = clusters(MISSING)
 
 
 @pytest.mark.parametrize("kind", PROXIES)
