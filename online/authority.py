@@ -44,7 +44,6 @@ from shared.names import format_name, parse_sans
 from shared.serials import random_serial
 
 # A token's use is remembered a day longer than the token could be used: a clock set back an hour replays nothing.
-_TOKEN_MEMORY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,32 +297,6 @@ class Authority:
             crl_url=self._settings.crl_url,
         )
         return await self._issue(wanted, kind=CertificateKind.OWN, provisioner=None, token=None, parent=None)
-
-    async def revoke_superseded(self) -> None:
-        """Revoke what has a successor older than the grace, where the configuration says so. Call it now and then.
-
-        Raises:
-            StoreFailed: ``store.*``.
-        """
-        rules = self._settings.succession
-        if not rules.revoke_superseded:
-            return
-        now, any_revoked = self._clock.now(), False
-        before = now - rules.lineage.grace - self._settings.backdate
-        while await self._store.revoke_superseded(renewed_before=before, now=now):
-            any_revoked = True
-        if any_revoked and self.crls is not None:
-            await self.crls.after_revocation()
-
-    async def forget_tokens(self) -> None:
-        """Drop what is remembered of tokens that expired a day ago. Call it now and then, on one node at least.
-
-        Raises:
-            StoreFailed: ``store.*``.
-        """
-        horizon = self._clock.now() - _TOKEN_MEMORY
-        while await self._store.forget_tokens(expired_before=horizon):
-            pass
 
     async def census(self) -> Census:
         """Count the certificates that are live now, and those that are about to end.

@@ -1,4 +1,4 @@
-"""What a child of the supervisor does: answer as a worker, or keep the revocation list.
+"""What a child of the supervisor does: answer as a worker, or keep house and the revocation list.
 
 A child ends when a signal tells it to, and when its parent is gone; until then it shows now and then that its event
 loop comes round.
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from online.accesslog import Log
 from online.child import Tie
 from online.config import Config
-from online.crl_keeper import Bell, run_keeper
+from online.crl_keeper import Bell
+from online.keeper import run_keeper
 from online.metrics.endpoint import Metering
 from online.rate_limit import RateLimiter
 from online.server import Pace, run_worker
@@ -76,12 +77,12 @@ async def work(tie: Tie, inherited: Inherited) -> None:
 
 
 async def keep(tie: Tie, inherited: Inherited) -> None:
-    """Keep the revocation list, until a signal comes or the parent is gone.
+    """Keep house, and the revocation list, until a signal comes or the parent is gone.
 
     Raises:
         ColdrootError: what ``run_keeper`` raises.
     """
-    # A long list takes a second of a core: the workers have precedence.
+    # A long list takes a second of a core, and to tidy up is never urgent: the workers have precedence.
     os.nice(_KEEPER_NICENESS)
     stop = _stop_event(tie)
     config, clock = inherited.config, SystemClock()

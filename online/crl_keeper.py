@@ -1,7 +1,7 @@
-"""The process that builds revocation lists: beside the workers, so that no signature waits for a list.
+"""What builds revocation lists: in the keeper's process, beside the workers, so that no signature waits for a list.
 
-It opens the node as a worker does, after the fork, and speaks to nobody: what it makes goes into the store, from
-where the workers serve it. A worker that wants a list at once rings a bell.
+It speaks to nobody: what it makes goes into the store, from where the workers serve it. A worker that wants a list at
+once rings a bell.
 
 Invariants:
 
@@ -19,13 +19,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from online.accesslog import Log
-from online.config import Config
 from online.crl import CrlBuilder
-from online.node import open_hierarchy
-from online.store.open import open_store
-from shared.clock import Clock, rfc3339
+from shared.clock import rfc3339
 from shared.errors import ColdrootError, Fatal
-from shared.keystore import SecretCallback
 
 LOOK_SECONDS = 30.0
 _RETRY_SECONDS = (0.2, 1.0)
@@ -143,39 +139,3 @@ class Keeper:
                 f" in force until {rfc3339(crl.next_update)}"
             )
             return
-
-
-async def run_keeper(
-    config: Config,
-    secret: SecretCallback,
-    *,
-    log: Log,
-    clock: Clock,
-    bell: Bell,
-    stop: asyncio.Event,
-    ready: Callable[[], None],
-    look: float = LOOK_SECONDS,
-) -> None:
-    """Open the node and keep its list until told to stop.
-
-    Args:
-        config: of the node; its ``crl`` is given.
-        secret: gives the issuing key's password or PIN.
-        log: takes lines.
-        clock: wall clock.
-        bell: rung by workers.
-        stop: set to stop.
-        ready: called once there is a list in force.
-        look: seconds between two looks at the clock.
-
-    Raises:
-        ColdrootError: the node could not be opened, or the first list not be made.
-    """
-    assert config.crl is not None
-    with open_hierarchy(config, secret) as hierarchy:
-        store = open_store(config.db)
-        try:
-            builder = CrlBuilder(hierarchy=hierarchy, store=store.crls, settings=config.crl, clock=clock)
-            await Keeper(builder, bell=bell, log=log, look=look).run(stop, ready)
-        finally:
-            await store.close()

@@ -43,7 +43,6 @@ _SETTLE_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 # How often a worker looks at the wall clock. A timer until the due date would not notice a clock that is set.
 _LOOK_SECONDS = 30.0
-_FORGET_EVERY = timedelta(hours=1)
 _MOST_FILES = 65536
 # Whoever may reach the plain address need not be known to the CA, and sends nothing but a path.
 _PLAIN_ENDPOINTS = frozenset({"/crl", "/health", "/readyz"})
@@ -113,14 +112,12 @@ class Server:
         self._acceptor: Acceptor | None = None
         self._accepting: _Accepting | None = None
         self._accepting_plain: _Accepting | None = None
-        self._forget_at = clock.now()
 
     async def serve(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Serve until told to stop.
 
         1. Make the own leaf; only then accept.
-        2. Look at the clock now and then: renew the leaf, forget tokens that expired long ago, note when the
-           revocation list ends.
+        2. Look at the clock now and then: renew the leaf, note when the revocation list ends.
         3. Stop accepting, let handshakes and then clients finish, close.
 
         Args:
@@ -162,10 +159,6 @@ class Server:
                 # Connections that exist keep the context that they were made with.
                 self._acceptor.context = self._context(leaf)
                 self._log.event(f"own certificate renewed: serial={leaf.chain[0].serial_number}")
-            if not now < self._forget_at <= now + _FORGET_EVERY:
-                await self._authority.forget_tokens()
-                await self._authority.revoke_superseded()
-                self._forget_at = now + _FORGET_EVERY
         except ColdrootError as error:
             # The next look tries again; the old leaf serves until then, and a third of its life is left.
             self._log.event(f"{error.code}: {error.message}{_remaining(leaf, now)}")

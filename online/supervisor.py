@@ -8,8 +8,8 @@ The life of ``serve`` (the numbers return in the code):
 3. the workers are started, and only when all of them answer is the node called ready;
 4. a worker that dies is replaced, more and more slowly while its successors die young; one that a wrong password
    or PIN stops is not, for an HSM locks itself after a few of those. A worker that gives no sign of life for a
-   minute is ended and replaced. The parent itself is watched by systemd, where there is one. Where there are
-   revocation lists, one more child keeps them, and is looked after like a worker;
+   minute is ended and replaced. The parent itself is watched by systemd, where there is one. One more child, the
+   keeper, keeps house in the store and makes revocation lists, and is looked after like a worker;
 5. SIGHUP: the configuration is read again and tried; then the workers are replaced one at a time, the new one
    answering before the old one is told to go. What is wrong with the new file is said, and the old one stays;
 6. SIGTERM or SIGINT: the workers finish what their clients have begun. A second one ends them at once.
@@ -112,7 +112,7 @@ class _Worker:
 
 @dataclass(slots=True, kw_only=True)
 class _Place:
-    """One of the workers that there shall be, or the keeper of the revocation list."""
+    """One of the workers that there shall be, or the keeper."""
 
     keeper: bool = False
     worker: _Worker | None = None
@@ -139,7 +139,8 @@ class _Supervisor:
         self._listeners = listeners
         self._signals = signals
         self._pace = pace
-        self._places = self._fitting([_Place() for _ in range(workers)], config)
+        # The keeper first: a list must be in force before a leaf names it.
+        self._places = [_Place(keeper=True), *(_Place() for _ in range(workers))]
         self._bell = Bell()
         self._leaving: list[_Worker] = []
         self._log = Log(SystemClock(), as_json=config.logger.format == "json")
@@ -261,7 +262,7 @@ class _Supervisor:
     def _bury(self, place: _Place, worker: _Worker, now: float) -> None:
         """Decide when a dead worker's place is filled again."""
         error = worker.error or Fatal("serve.worker-died", "a worker ended without a word")
-        name = "keeper of the revocation list" if place.keeper else "worker"
+        name = "keeper" if place.keeper else "worker"
         self._log.event(f"{name} {worker.child.pid} ended: {error.code}: {error.message}")
         place.worker = None
         if isinstance(error, Unauthenticated):
@@ -275,16 +276,6 @@ class _Supervisor:
     def _workers(self) -> list[_Place]:
         return [place for place in self._places if not place.keeper]
 
-    @staticmethod
-    def _fitting(places: list[_Place], config: Config) -> list[_Place]:
-        """Return the places that a configuration wants: the keeper, where there is one, first.
-
-        A list must be in force before a leaf names it.
-        """
-        keepers = [place for place in places if place.keeper]
-        workers = [place for place in places if not place.keeper]
-        return workers if config.crl is None else [*(keepers or [_Place(keeper=True)]), *workers]
-
     def _next_start(self) -> float:
         planned = [place.start_at for place in self._places if place.start_at is not None]
         return max(0.0, min(planned) - time.monotonic()) if planned else 60.0
@@ -292,20 +283,19 @@ class _Supervisor:
     def _reload(self) -> None:
         """Replace the workers one at a time by ones of the configuration as it is now."""
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        before = self._config, self._remembered, self._places, self._limiter
+        before = self._config, self._remembered, self._limiter
         try:
             config = load_config(self._config.path)
             self._config, self._remembered = config, self._try(config)
-            self._places = self._fitting(self._places, config)
             if config.rate_limit != before[0].rate_limit:
                 self._limiter = _limiter_of(config)
             for index, place in enumerate(self._places):
-                self._succeed(place, first=index == 0)
+                # The keeper is one of a kind, and so is the first worker.
+                self._succeed(place, first=index <= 1)
         except ColdrootError as error:
-            self._config, self._remembered, self._places, self._limiter = before
+            self._config, self._remembered, self._limiter = before
             self._log.event(f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}")
         else:
-            self._retire([place for place in before[2] if place not in self._places])
             moved = _addresses(config) != _addresses(before[0])
             self._log.event("configuration reloaded" + ("; the new address counts after a restart" if moved else ""))
         notify("READY=1")
@@ -343,13 +333,6 @@ class _Supervisor:
                 raise
         if old is not None:
             self._dismiss(old)
-
-    def _retire(self, places: list[_Place]) -> None:
-        """Let the workers go whose places there are no more."""
-        for place in places:
-            if place.worker is not None:
-                self._leaving.append(place.worker)
-                self._dismiss(place.worker)
 
     def _dismiss(self, worker: _Worker) -> None:
         if not worker.gone:

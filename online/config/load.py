@@ -17,7 +17,7 @@ from online.config.address import parse_address
 from online.config.crl import parse_crl
 from online.config.database import parse_database
 from online.config.kms import merge_key, read_kms
-from online.config.own import parse_least_status, parse_rate_limit, parse_renewal, parse_tls_engine
+from online.config.own import parse_archive_after, parse_least_status, parse_rate_limit, parse_renewal, parse_tls_engine
 from online.config.settings import (
     DEFAULT_BACKDATE,
     DEFAULT_COMMON_NAME,
@@ -147,6 +147,7 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         crl=crl,
         rate_limit=parse_rate_limit(top),
         renewal=parse_renewal(top),
+        archive_after=parse_archive_after(top),
         password=password,
     )
 

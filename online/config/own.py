@@ -13,6 +13,8 @@ _MOST = 1_000_000
 _LONGEST = timedelta(days=1)
 _SHORTEST = timedelta(seconds=1)
 _LONGEST_GRACE = timedelta(days=365)
+_SHORTEST_KEPT = timedelta(days=1)
+_LONGEST_KEPT = timedelta(days=36500)
 # Below 400 nothing was refused, below 500 nothing was wrong with the node.
 _LEVELS = {"info": 0, "warning": 400, "error": 500}
 
@@ -109,9 +111,28 @@ def parse_renewal(top: Fields) -> RenewalSettings:
     )
 
 
+def parse_archive_after(top: Fields) -> timedelta | None:
+    """Read ``coldroot.archiveAfter``.
+
+    Args:
+        top: the document.
+
+    Returns:
+        How long after its end a certificate is kept in the database; ``None`` for ever, which is the default.
+
+    Raises:
+        RequestRejected: ``config.*``.
+    """
+    own = _block(top)
+    after = own.duration("archiveAfter")
+    if after is not None and not _SHORTEST_KEPT <= after <= _LONGEST_KEPT:
+        raise RequestRejected("config.malformed", f"{own.at('archiveAfter')} is not between 24h and 876000h")
+    return after
+
+
 def _block(top: Fields) -> Fields:
     value = top.raw("coldroot") if "coldroot" in top else {}
-    return Fields(value, path="coldroot", known={"rateLimit", "logLevel", "renewal", "tlsEngine"})
+    return Fields(value, path="coldroot", known={"rateLimit", "logLevel", "renewal", "tlsEngine", "archiveAfter"})
 
 
 def _count(block: Fields, key: str, default: int) -> int:

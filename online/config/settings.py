@@ -194,5 +194,7 @@ class Config:
     rate_limit: RateLimitSettings | None = None
     """No client is limited when not given."""
     renewal: RenewalSettings = field(default_factory=RenewalSettings)
+    archive_after: timedelta | None = None
+    """How long after its end a certificate leaves the database for a file; it stays for ever when not given."""
     password: str | None = field(repr=False)
     """The password of the intermediate key, when the file holds it."""

@@ -133,9 +133,24 @@ class Node:
         raise AssertionError(f"no line with {text!r} in:\n" + "\n".join(self.lines))
 
     def workers(self) -> list[int]:
-        """Return the pids of the supervisor's children."""
+        """Return the pids of the workers."""
+        return [pid for pid in self.children() if not self._is_keeper(pid)]
+
+    def keeper(self) -> int:
+        """Return the pid of the keeper."""
+        return next(filter(self._is_keeper, self.children()))
+
+    def children(self) -> list[int]:
+        """Return the pids of all of the supervisor's children."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in listed.split()]
+
+    @staticmethod
+    def _is_keeper(pid: int) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            # It gives way to the workers.
+            return os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        return False
 
 
 def start(home: NodeHome, *, workers: int = 1, password: bytes = KEY_PASSWORD, wrapper: tuple[str, ...] = ()) -> Node:

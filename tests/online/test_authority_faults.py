@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from fakes.hierarchy import Pki, World, make_csr, make_pki, make_world, peer
+from fakes.house import housekeeper
 from fakes.store import Fault
 
 from online.authority import RenewToken
@@ -59,7 +60,7 @@ def revoke_by_certificate(world: World, chain: Chain, key: PrivateKey) -> Callab
 
 def forget(world: World, chain: Chain, key: PrivateKey) -> Callable[[], Awaitable[object]]:
     del chain, key
-    return world.authority.forget_tokens
+    return housekeeper(world).tidy
 
 
 # Each write, and what a second attempt meets after the first one was kept although it failed.

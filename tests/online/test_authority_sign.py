@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 from fakes.clock import NOON
 from fakes.hierarchy import DNS_NAMES, World, make_csr, make_pki, make_provisioner, make_world
+from fakes.house import housekeeper
 
 from online.authority import Authority, AuthoritySettings
 from online.claims import Claims
@@ -404,10 +405,10 @@ async def test_forgotten_tokens_are_refused_for_their_age() -> None:
     csr, token = world.csr("a.example.com", key=generate(KeyKind.EC_P256)), world.token("a.example.com")
     await world.authority.sign(csr, token)
     world.clock.advance(timedelta(hours=23))
-    await world.authority.forget_tokens()
+    await housekeeper(world).tidy()
     assert len(world.store.used) == 1
     world.clock.advance(timedelta(hours=2))
-    await world.authority.forget_tokens()
+    await housekeeper(world).tidy()
     assert world.store.used == {}
     with pytest.raises(Unauthenticated):
         await world.authority.sign(csr, token)

@@ -13,6 +13,7 @@ from fakes.clock import NOON
 from fakes.databases import KINDS, fresh_store
 from fakes.governed import document
 from fakes.hierarchy import World, make_csr, make_world, peer
+from fakes.house import housekeeper
 from fakes.rows import certificate_row
 from fakes.store import MemoryStore
 
@@ -134,20 +135,25 @@ async def test_a_thief_beside_the_owner_is_told(capsys: pytest.CaptureFixture[st
     assert b'coldroot_lineage_forks_total{provisioner="admin"} 1.0' in shown
 
 
-async def test_the_authority_revokes_what_is_superseded() -> None:
+async def test_the_node_revokes_what_is_superseded() -> None:
     """Where it is said; else a client whose answer was lost would find its certificate revoked."""
     world, alarms = make_world(), list[Fork]()
     chain, _ = await world.leaf()
-    authority = governed(world, Succession(lineage=RULES, revoke_superseded=True), alarms)
+    authority = governed(world, Succession(lineage=RULES), alarms)
     world.clock.advance(16 * HOUR)
     await authority.renew(peer(chain))
-    await authority.revoke_superseded()
+    heard: list[str] = []
+    strict = housekeeper(world, succession=Succession(lineage=RULES, revoke_superseded=True), revoked=heard)
+    await strict.tidy()
     assert not world.store.revocations
     world.clock.advance(HOUR + timedelta(minutes=2))
-    await world.authority.revoke_superseded()
+    await housekeeper(world, succession=Succession(lineage=RULES)).tidy()
     assert not world.store.revocations
-    await authority.revoke_superseded()
+    assert not heard
+    await strict.tidy()
     assert set(world.store.revocations) == {chain[0].serial_number}
+    # Whoever makes the lists of revocations.
+    assert heard == ["revoked"]
     with pytest.raises(Unauthenticated):
         await authority.renew(peer(chain))
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from fakes.hierarchy import World, make_csr, make_world
-from fakes.live import live
+from fakes.house import housekeeper
 from fakes.rows import certificate_row, token_use
 
-from online.server import Pace
 from online.store.sqlite import SqliteStore, create_database
 from online.tokens import DEFAULT_LIFE, LEEWAY
 from shared.errors import Unauthenticated
@@ -64,7 +63,7 @@ async def test_a_used_token_is_refused_at_every_age(store: SqliteStore, path: Pa
     seen = []
     for age in ages:
         world.clock.advance(began + age - world.clock.now())
-        await world.authority.forget_tokens()
+        await housekeeper(world, store=store).tidy()
         seen.append((await replay(world, token), remembered(path)))
     assert seen == [
         ("token.used", 1),
@@ -83,7 +82,7 @@ async def test_a_clock_that_is_set_back_replays_nothing(store: SqliteStore) -> N
     token = world.token("a.example.com")
     await world.authority.sign(make_csr("a.example.com", key=generate(KeyKind.EC_P256)), token)
     world.clock.advance(timedelta(hours=20))
-    await world.authority.forget_tokens()
+    await housekeeper(world, store=store).tidy()
     world.clock.advance(-timedelta(hours=20))
     assert await replay(world, token) == "token.used"
 
@@ -106,27 +105,10 @@ async def test_forgetting_does_not_hold_up_signing(store: SqliteStore, path: Pat
         )
     database.close()
     assert remembered(path) == _OLD
-    forgetting = asyncio.create_task(world.authority.forget_tokens())
+    forgetting = asyncio.create_task(housekeeper(world, store=store).tidy())
     await asyncio.sleep(0)
     await world.leaf()
     assert remembered(path) > 1000
     assert not forgetting.done()
     await forgetting
     assert remembered(path) == 1
-
-
-def test_the_node_forgets_by_itself(tmp_path: Path) -> None:
-    """Nobody calls it but the node: a table that only grows fills the disk after some years."""
-    with live(tmp_path, pace=Pace(look=0.02, drain=5.0)) as server:
-        server.call(_use_old_token(server.world))
-        for _ in range(500):
-            if "forget_tokens" in server.world.store.writes:
-                break
-            server.call(asyncio.sleep(0.01))
-        assert "forget_tokens" in server.world.store.writes
-
-
-async def _use_old_token(world: World) -> None:
-    await world.store.record_certificate(
-        token=token_use(expires=world.clock.now() - 3 * _DAY), certificate=certificate_row()
-    )
