@@ -9,23 +9,23 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
+from online.api import Request, Response
+from online.api.routes import new_request_id
+from online.http import Desk, Layer, Limits, make_server
 from online.metrics.board import Board, Page
 from online.metrics.meter import Meter
 from online.store.protocol import Census
 from shared.errors import ColdrootError
 
-if TYPE_CHECKING:
-    from aiohttp import web
-
 _PUBLISH_SECONDS = 1.0
 _CENSUS_SECONDS = 60.0
-_IDLE_SECONDS = 15.0
-_LONGEST_LINE = 4 << 10
+_LIMITS = Limits(body=1 << 10, header=4 << 10, head=16 << 10, connections=64)
+_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,38 +53,9 @@ async def publish(
         census: counts certificates in the store; asked at most once a minute.
         version: of the program.
     """
-    # A quarter of a node's start, and a third of its memory: for those only who want the numbers.
-    from aiohttp import web  # noqa: PLC0415
-
-    from online.metrics.exposition import Picture, expose  # noqa: PLC0415
-
-    memory = _Memory(census)
-
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        if request.raw_path.partition("?")[0] != "/metrics":
-            return web.Response(status=404, text="the numbers are at /metrics\n")
-        if request.method not in {"GET", "HEAD"}:
-            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
-        metering.page.put(meter.tally)
-        tally, workers = metering.board.total()
-        picture = Picture(
-            tally=tally,
-            workers=workers,
-            uptime=time.monotonic() - metering.begun,
-            version=version,
-            census=await memory.census(),
-        )
-        body, content_type = expose(picture, request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type, "X-Content-Type-Options": "nosniff"})
-
-    web_server = web.Server(
-        answer,
-        access_log=None,
-        keepalive_timeout=_IDLE_SECONDS,
-        max_line_size=_LONGEST_LINE,
-        max_field_size=_LONGEST_LINE,
-    )
-    accepting = await asyncio.get_running_loop().create_server(web_server, sock=metering.listener.dup())
+    exposing = _Exposing(metering, meter, census=census, version=version)
+    server = make_server(Layer.THIN, Desk(exposing, None), _LIMITS)
+    accepting = await asyncio.get_running_loop().create_server(server, sock=metering.listener.dup())
     putting = asyncio.create_task(_put_up(metering.page, meter))
     try:
         yield
@@ -93,8 +64,49 @@ async def publish(
         putting.cancel()
         with suppress(asyncio.CancelledError):
             await putting
-        await web_server.shutdown(0)
+        await server.drain(0)
         metering.page.put(meter.tally)
+
+
+class _Exposing:
+    """Answers those who scrape."""
+
+    def __init__(
+        self, metering: Metering, meter: Meter, *, census: Callable[[], Awaitable[Census]], version: str
+    ) -> None:
+        self._metering = metering
+        self._meter = meter
+        self._memory = _Memory(census)
+        self._version = version
+
+    def request_id(self, headers: Mapping[str, str]) -> str:
+        """Return a new identifier; nothing is logged here that a caller's own would be found in."""
+        del headers
+        return new_request_id()
+
+    def begin(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
+        """Answer ``GET /metrics``."""
+        if request.path != "/metrics":
+            return Response(status=404, headers=_TEXT, body=b"the numbers are at /metrics\n")
+        if request.method not in {"GET", "HEAD"}:
+            return Response(status=405, headers={"Allow": "GET, HEAD"})
+        return self._expose(request.headers.get("accept", ""))
+
+    async def _expose(self, accept: str) -> Response:
+        # Part of a node's start and of its memory: for those only who want the numbers.
+        from online.metrics.exposition import Picture, expose  # noqa: PLC0415
+
+        self._metering.page.put(self._meter.tally)
+        tally, workers = self._metering.board.total()
+        picture = Picture(
+            tally=tally,
+            workers=workers,
+            uptime=time.monotonic() - self._metering.begun,
+            version=self._version,
+            census=await self._memory.census(),
+        )
+        body, content_type = expose(picture, accept)
+        return Response(status=200, headers={"Content-Type": content_type}, body=body)
 
 
 async def _put_up(page: Page, meter: Meter) -> None:
