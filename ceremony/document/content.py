@@ -102,7 +102,9 @@ class ScriptPaper:
 
 def _custodians(plan: Plan) -> dict[str, str]:
     """Return every custodian, those of rotations too, with the groups that they belong to."""
-    groups = [*plan.shares.groups, *(group for rotation in plan.rotations for group in rotation.shares.groups)]
+    # On a later day, the custodians of earlier days' rotations hold nothing any more, unless they are today's.
+    today = [each for each in plan.rotations if plan.previous is None or f"rotate:{each.name}" in map(str, plan.acts)]
+    groups = [*plan.shares.groups, *(group for rotation in today for group in rotation.shares.groups)]
     found: dict[str, list[str]] = {}
     for group in groups:
         for name in group.custodians:

@@ -156,6 +156,7 @@ def _phases(report: Report) -> Iterator[Block]:
             rows=(
                 _line("Time", f"{rfc3339(opening.time)} to {rfc3339(ending.time)}"),
                 _line("Result", " ".join((ended.get(ending.kind, "open"), str(ending.body.get("code", ""))))),
+                *(_line("Plan", f"{each.body.get('file')} is in force") for each in records if _amends(each)),
                 *(_line("Unlocked by", f"shares {_listed(each.body.get('indexes'))}") for each in unlocked),
                 *(_line("Resumed", f"after record {each.body.get('after')}") for each in resumed),
                 *(_line("HSM found", f"{each.body.get('found')} ({each.body.get('operation')})") for each in found),
@@ -163,6 +164,10 @@ def _phases(report: Report) -> Iterator[Block]:
             ),
             section="phases",
         )
+
+
+def _amends(record: Record) -> bool:
+    return record.kind == Kind.PLAN_AMENDED
 
 
 def _device(report: Report) -> Iterator[Block]:
@@ -251,10 +256,12 @@ def _exceptions(report: Report) -> Iterator[Block]:
 
 
 def _signatures(report: Report) -> Iterator[Block]:
+    # Who was there on the last day signs for all of it.
+    roles = report.plans.current.roles
     signers = (
-        f"Responsible for the keys: {report.plan.roles.administrator}".rstrip(": "),
-        f"Independent of them: {report.plan.roles.auditor}".rstrip(": "),
-        *(f"Witness: {name}" for name in report.plan.roles.witnesses),
+        f"Responsible for the keys: {roles.administrator}".rstrip(": "),
+        f"Independent of them: {roles.auditor}".rstrip(": "),
+        *(f"Witness: {name}" for name in roles.witnesses),
     )
     yield Block(head=rows.text("Signatures", bold=True, size=12), rows=(rows.text(MEANING),), section="signatures")
     for signer in signers:

@@ -199,17 +199,17 @@ def test_the_papers_of_a_later_day(begun: Years, tmp_path: Path) -> None:
     assert years.run("plan", "check", tmp_path / "started.toml", *where).exit_code == 0
 
 
-@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("after", range(1, 6))
 def test_an_amendment_after_a_kill(begun: Years, tmp_path: Path, after: int) -> None:
     """A plan that is neither in force nor given up would leave the room without anything to follow."""
     years = begun.copy(tmp_path / "years")
     plan = years.second()
     assert _killed(years, plan, after=after)
     resumed = years.try_act("resume")
-    # The opening, what was compared, the plan, the end, the signature under it.
-    assert (resumed.exit_code == 0) == (after == 3), resumed.stderr
+    # The opening, what was compared, the host, the plan, the end, the signature under it.
+    assert (resumed.exit_code == 0) == (after == 4), resumed.stderr
     done = years.amend(plan)
-    assert (done.exit_code == 0) == (after < 3), done.stderr
+    assert (done.exit_code == 0) == (after < 4), done.stderr
     assert len(_of(years, "plan-amended")) == 1
     years.act("crl", "revoking")
     years.verify()
