@@ -4,7 +4,7 @@ The steps; the numbers return in the code. Until 3 nothing is lost by stopping.
 
 1. the host is fit; the transcript verifies and is continued; the plan lists the act, its numbers are above all that
    were ever used, its dates lie inside the root's validity, and what earlier lists revoked stays revoked;
-2. every list is built, signed by a throw-away key and linted, before anybody is asked for a share;
+2. every list is built as a draft and linted, before anybody is asked for a share;
 3. a quorum unlocks the HSM, whose inventory is as recorded and which holds the issuing root's key;
 4. each list is recorded, signed and verified, by a second implementation too, and recorded with its bytes;
 5. all lists appear together; the transcript closes.
