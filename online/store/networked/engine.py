@@ -7,7 +7,7 @@ doubt when a transaction begins and whether its end was asked for; it opens none
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -19,9 +19,12 @@ from shared.errors import ColdrootError
 
 if TYPE_CHECKING:
     # A node that keeps its store in a file has no use for it, and it takes long to load.
+    import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-Outcome = ColdrootError | int
+    from online.config.check import Check
+
+Recorded = ColdrootError | int
 
 _TIDY_SECONDS = 1.0
 
@@ -104,7 +107,7 @@ class Engine(Protocol):
         """Undo the transaction."""
         ...
 
-    async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Outcome]:
+    async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Recorded]:
         """Record certificates inside a transaction behind the shared gate; no token occurs twice. Checks as ``check``.
 
         Returns:
@@ -118,6 +121,18 @@ class Engine(Protocol):
 
     def judge(self, error: BaseException) -> Verdict:
         """Say what an exception means."""
+        ...
+
+    def names(self, row: CertificateRow) -> Sequence[str]:
+        """Return the names under which a certificate is found here."""
+        ...
+
+    def promises(self, connection: sa.Connection) -> Iterator[Check]:
+        """Tell what the server promises: durability, its standbys or its cluster, and TLS on the way to it."""
+        ...
+
+    def continue_numbers(self, connection: sa.Connection, column: sa.Column[Any]) -> None:
+        """Let numbers that the server gives to rows go on behind those that were copied."""
         ...
 
 

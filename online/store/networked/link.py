@@ -18,7 +18,7 @@ from typing import TypeVar
 from online.store.networked import failures
 from online.store.networked.engine import Engine, Gate, Session, discard
 from online.store.networked.failures import Fate, Verdict
-from shared.errors import StoreFailed
+from shared.errors import ColdrootError
 
 _Result = TypeVar("_Result")
 
@@ -119,7 +119,7 @@ class Link:
         except asyncio.CancelledError:
             await self.drop()
             raise
-        except StoreFailed:
+        except ColdrootError:
             # Said by ourselves, about the database as a whole: look at it afresh next time.
             await self.drop()
             raise

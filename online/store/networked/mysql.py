@@ -14,20 +14,25 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncmy
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from online.config.check import Check, Outcome
 from online.config.database import MysqlTls, parse_mysql
 from online.config.settings import DatabaseSettings
 from online.store.networked import failures, mysql_record
-from online.store.networked.engine import Gate, Issue, Outcome, Session, discard
+from online.store.networked.engine import Gate, Issue, Recorded, Session, discard
 from online.store.networked.failures import Verdict
 from online.store.networked.mysql_record import query
+from online.store.networked.promises import tls_check
 from online.store.networked.version import require_version
+from online.store.protocol import CertificateRow
 from shared import durable
 from shared.errors import ColdrootError, RequestRejected, StoreFailed
 
@@ -62,6 +67,8 @@ _CAUSAL = "SET SESSION wsrep_sync_wait = 1"
 _ON = frozenset({"ON", "1"})
 # The first version of MariaDB that returns what it inserted.
 _RETURNS = (10, 5)
+
+_DURABLE = (("innodb_flush_log_at_trx_commit", "1"), ("sync_binlog", "1"))
 
 _VERDICTS: dict[int, Verdict] = {
     1062: failures.CONFLICT,
@@ -147,7 +154,7 @@ class MysqlEngine:
         session.version = None
         await query(session, "ROLLBACK")
 
-    async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Outcome]:
+    async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Recorded]:
         """See ``Engine.record``."""
         await self.check(session)
         return await mysql_record.record(session, batch)
@@ -174,6 +181,37 @@ class MysqlEngine:
             if isinstance(each, asyncmy.errors.MySQLError) and number in _VERDICTS:
                 return _VERDICTS[number]
         return failures.other(error)
+
+    def names(self, row: CertificateRow) -> Sequence[str]:
+        """See ``Engine.names``."""
+        return mysql_record.names(row)
+
+    def promises(self, connection: sa.Connection) -> Iterator[Check]:
+        """See ``Engine.promises``."""
+        facts: dict[str, str] = {}
+        for statement in ("SHOW VARIABLES", "SHOW STATUS"):
+            facts |= {str(name).lower(): str(value) for name, value in connection.exec_driver_sql(statement)}
+        yield Check(what="server", outcome=Outcome.OK, detail=f"{facts['version']} at {self.where}")
+        loose = [name for name, wanted in _DURABLE if facts.get(name, wanted) != wanted]
+        if facts.get("log_bin") != "ON":
+            loose = [name for name in loose if name != "sync_binlog"]
+        yield Check(
+            what="durability",
+            outcome=Outcome.FAULT if loose else Outcome.OK,
+            detail=f"{' and '.join(loose)} not 1: a power cut forgets tokens" if loose else "each commit is flushed",
+        )
+        if facts.get("wsrep_on") in _ON:
+            state = f"{facts.get('wsrep_cluster_status')}, {facts.get('wsrep_local_state_comment')}"
+            yield Check(
+                what="cluster",
+                outcome=Outcome.OK if state == "Primary, Synced" else Outcome.FAULT,
+                detail=f"{facts.get('wsrep_cluster_size')} servers; this one: {state}",
+            )
+        yield tls_check(self.where, protected=bool(facts.get("ssl_cipher")))
+
+    def continue_numbers(self, connection: sa.Connection, column: sa.Column[Any]) -> None:
+        """See ``Engine.continue_numbers``: the server saw to it."""
+        del connection, column
 
     async def _prepare(self, session: Session) -> None:
         facts = {str(name).lower(): str(value) for name, value in await query(session, _FACTS)}

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from asyncmy.errors import IntegrityError
 
 from online.store.networked import refusals
-from online.store.networked.engine import Issue, Outcome, Session
+from online.store.networked.engine import Issue, Recorded, Session
 from online.store.networked.rows import older_than, searchable
+from online.store.protocol import CertificateRow
 from online.store.rows import certificate_values, serial_text, token_values
 from online.store.schema import CERTIFICATE, CERTIFICATE_NAME, NAME, USED_TOKEN
 from shared.errors import ColdrootError
@@ -29,7 +30,7 @@ _WITHDRAWN = (
 )
 
 
-async def record(session: Session, batch: Sequence[Issue]) -> Sequence[Outcome]:
+async def record(session: Session, batch: Sequence[Issue]) -> Sequence[Recorded]:
     """Record certificates inside a transaction behind the shared gate.
 
     1. A renewal's parent must not be revoked, nor superseded where that counts; the key must not be known as
@@ -42,7 +43,7 @@ async def record(session: Session, batch: Sequence[Issue]) -> Sequence[Outcome]:
         batch: no token occurs twice.
     """
     # 1.
-    outcomes: list[Outcome] = [each or 1 for each in await withdrawn(session, batch)]
+    outcomes: list[Recorded] = [each or 1 for each in await withdrawn(session, batch)]
     others = await _others(session, batch)
     for at, each in enumerate(batch):
         if isinstance(outcomes[at], int) and others[at]:
@@ -77,6 +78,11 @@ async def withdrawn(session: Session, batch: Sequence[Issue]) -> list[ColdrootEr
     return found
 
 
+def names(row: CertificateRow) -> Sequence[str]:
+    """Return the names under which a certificate is found. Trailing spaces do not count in comparisons here."""
+    return tuple(dict.fromkeys(filter(None, (name.rstrip(" ") for name in searchable(row)))))
+
+
 async def query(session: Session, statement: str, values: Sequence[Any] = ()) -> _Rows:
     """Run a statement; return its rows."""
     async with session.driver.cursor() as cursor:
@@ -85,7 +91,7 @@ async def query(session: Session, statement: str, values: Sequence[Any] = ()) ->
     return rows
 
 
-def _allowed(batch: Sequence[Issue], outcomes: Sequence[Outcome]) -> list[tuple[int, Issue]]:
+def _allowed(batch: Sequence[Issue], outcomes: Sequence[Recorded]) -> list[tuple[int, Issue]]:
     return [(at, each) for at, each in enumerate(batch) if isinstance(outcomes[at], int)]
 
 
@@ -151,13 +157,10 @@ async def _link_names(session: Session, issues: Sequence[Issue], numbers: Mappin
 
     Those that are known are only looked at: no lock is taken on what every renewal brings again.
     """
-    # Trailing spaces do not count in comparisons here.
     wanted = [
-        (name.rstrip(" "), numbers[serial_text(each.certificate.serial)])
-        for each in issues
-        for name in searchable(each.certificate)
+        (name, numbers[serial_text(each.certificate.serial)]) for each in issues for name in names(each.certificate)
     ]
-    texts = sorted({name for name, _ in wanted if name})
+    texts = sorted({name for name, _ in wanted})
     if not texts:
         return
     known = await _known(session, texts)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from online.store.crls import PublishedCrl, crl_values
 from online.store.networked import refusals
-from online.store.networked.engine import Gate, Outcome
+from online.store.networked.engine import Gate, Recorded
 from online.store.networked.rows import searchable
 from online.store.operations import already_revoked
 from online.store.protocol import CertificateRow, Revocation, RevocationProof, TokenUse
@@ -47,7 +47,7 @@ class Operation:
     """Something to do inside a transaction; it returns a refusal, or how many rows it is about."""
 
     gate: Gate
-    run: Callable[[sa.Connection], Outcome]
+    run: Callable[[sa.Connection], Recorded]
 
 
 def record_revocation(token: TokenUse | None, revocation: Revocation) -> Operation:
@@ -59,7 +59,7 @@ def record_revocation(token: TokenUse | None, revocation: Revocation) -> Operati
     """
     values = revocation_values(revocation)
 
-    def run(connection: sa.Connection) -> Outcome:
+    def run(connection: sa.Connection) -> Recorded:
         # 1.
         if token is not None and not _insert_new(connection, USED_TOKEN, token_values(token)):
             return refusals.used()
@@ -89,7 +89,7 @@ def revoke_superseded(renewed_before: datetime, now: datetime) -> Operation:
         .limit(_MOST_REVOKED)
     )
 
-    def run(connection: sa.Connection) -> Outcome:
+    def run(connection: sa.Connection) -> Recorded:
         # Read first and sorted: rows of several nodes are locked in one order.
         serials = sorted(connection.execute(found).scalars())
         rows = [
@@ -116,7 +116,7 @@ def forget_tokens(expired_before: datetime) -> Operation:
     key = (USED_TOKEN.c.provisioner_id, USED_TOKEN.c.digest)
     old = sa.select(*key).where(USED_TOKEN.c.expires < seconds(expired_before)).limit(_MOST_FORGOTTEN)
 
-    def run(connection: sa.Connection) -> Outcome:
+    def run(connection: sa.Connection) -> Recorded:
         # In two steps, for MySQL deletes by no selection from the same table that has a limit.
         keys = sorted((row[0], row[1]) for row in connection.execute(old))
         if not keys:
@@ -142,7 +142,7 @@ def drop_ended(certificates: Sequence[CertificateRow]) -> Operation:
         NAME.c.text.in_(texts), ~sa.exists().where(CERTIFICATE_NAME.c.name_id == NAME.c.id)
     )
 
-    def run(connection: sa.Connection) -> Outcome:
+    def run(connection: sa.Connection) -> Recorded:
         # 1.
         numbers = sorted(connection.execute(doomed).scalars())
         if not numbers:
@@ -161,7 +161,7 @@ def drop_ended(certificates: Sequence[CertificateRow]) -> Operation:
 def withdraw(certificates: Sequence[CertificateRow]) -> Operation:
     """Revoke what was recorded and will be given to nobody: its parent, or its key, was revoked in the same moment."""
 
-    def run(connection: sa.Connection) -> Outcome:
+    def run(connection: sa.Connection) -> Recorded:
         for each in sorted(certificates, key=lambda row: row.serial):
             revocation = Revocation(
                 serial=each.serial,
@@ -185,7 +185,7 @@ def nothing() -> Operation:
 def reserve(now: datetime) -> Operation:
     """Give out the number of a revocation list; the outcome is the number."""
 
-    def run(connection: sa.Connection) -> Outcome:
+    def run(connection: sa.Connection) -> Recorded:
         _insert_new(connection, CRL_NUMBER, {"only": 1, "given_out": 0})
         given_out = connection.execute(sa.select(CRL_NUMBER.c.given_out).with_for_update()).scalar_one()
         number = max(int(given_out) + 1, seconds(now))
@@ -202,7 +202,7 @@ def publish(crl: PublishedCrl) -> Operation:
     2. It takes the place of those before; one with a greater number, from another node, stays.
     """
 
-    def run(connection: sa.Connection) -> Outcome:
+    def run(connection: sa.Connection) -> Recorded:
         # 1.
         if connection.execute(sa.select(CRL_NUMBER.c.given_out).with_for_update()).scalar() != crl.number:
             return RequestRejected("crl.overtaken", "another revocation list was begun meanwhile")

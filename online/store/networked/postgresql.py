@@ -12,20 +12,25 @@ Invariants:
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import asyncpg
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from online.config.check import Check, Outcome
 from online.config.settings import DatabaseSettings
 from online.store.networked import failures
-from online.store.networked.engine import CommitDoubtedError, Gate, Issue, Outcome, Session, discard
+from online.store.networked.engine import CommitDoubtedError, Gate, Issue, Recorded, Session, discard
 from online.store.networked.failures import Fate, Verdict
 from online.store.networked.postgresql_record import RECORD, arguments, outcomes
+from online.store.networked.promises import tls_check
+from online.store.networked.rows import searchable
 from online.store.networked.version import require_version
+from online.store.protocol import CertificateRow
 from shared.errors import ColdrootError
 
 _CONNECT_SECONDS = 2.0
@@ -49,6 +54,11 @@ _SETTINGS = {
     "jit": "off",
 }
 _READING = {"application_name": "coldroot", "jit": "off", "statement_timeout": "0"}
+_PROMISES = (
+    "SELECT name, setting FROM pg_settings"
+    " WHERE name IN ('server_version', 'fsync', 'full_page_writes', 'synchronous_standby_names')"
+)
+_TLS = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 
 _VERDICTS = {
@@ -147,7 +157,7 @@ class PostgresqlEngine:
         """See ``Engine.rollback``."""
         await session.driver.execute("ROLLBACK")
 
-    async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Outcome]:
+    async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Recorded]:
         """See ``Engine.record``: one statement for all."""
         rows = await session.driver.fetch(RECORD, *arguments(batch))
         require_version(rows[0]["version"], self.where)
@@ -168,6 +178,41 @@ class PostgresqlEngine:
             if known is not None:
                 return known
         return failures.other(error)
+
+    def names(self, row: CertificateRow) -> Sequence[str]:
+        """See ``Engine.names``."""
+        return searchable(row)
+
+    def promises(self, connection: sa.Connection) -> Iterator[Check]:
+        """See ``Engine.promises``."""
+        settings = {str(name): str(value) for name, value in connection.exec_driver_sql(_PROMISES)}
+        yield Check(
+            what="server", outcome=Outcome.OK, detail=f"PostgreSQL {settings['server_version']} at {self.where}"
+        )
+        off = [name for name in ("fsync", "full_page_writes") if settings[name] != "on"]
+        yield Check(
+            what="durability",
+            outcome=Outcome.FAULT if off else Outcome.OK,
+            detail=f"{' and '.join(off)} off: a power cut forgets tokens, or breaks the database"
+            if off
+            else "each commit is flushed",
+        )
+        standbys = settings["synchronous_standby_names"]
+        yield Check(
+            what="standby",
+            outcome=Outcome.OK,
+            detail=f"synchronous: {standbys}"
+            if standbys
+            else "none is synchronous: after a fail-over to one,"
+            " tokens and revocations of the last moments may be forgotten",
+        )
+        yield tls_check(self.where, protected=bool(connection.exec_driver_sql(_TLS).scalar()))
+
+    def continue_numbers(self, connection: sa.Connection, column: sa.Column[Any]) -> None:
+        """See ``Engine.continue_numbers``."""
+        sequence = sa.func.pg_get_serial_sequence(column.table.name, column.name)
+        newest = sa.select(sa.func.coalesce(sa.func.max(column), 0) + 1).scalar_subquery()
+        connection.execute(sa.select(sa.func.setval(sequence, newest, sa.false())))
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         """Try the addresses in turn, each with a limit of its own: one that is silent must not hide the next."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from online.store.networked import refusals
-from online.store.networked.engine import Issue, Outcome
+from online.store.networked.engine import Issue, Recorded
 from online.store.networked.rows import older_than, searchable
 from online.store.rows import certificate_values, token_values
 
@@ -93,12 +93,12 @@ def arguments(batch: Sequence[Issue]) -> list[list[Any]]:
     ]
 
 
-def outcomes(batch: Sequence[Issue], rows: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+def outcomes(batch: Sequence[Issue], rows: Sequence[Mapping[str, Any]]) -> list[Recorded]:
     """Read the rows that ``RECORD`` yields, one for each that was asked for."""
     return [_outcome(each, row) for each, row in zip(batch, rows, strict=True)]
 
 
-def _outcome(issue: Issue, row: Mapping[str, Any]) -> Outcome:
+def _outcome(issue: Issue, row: Mapping[str, Any]) -> Recorded:
     if row["issued"]:
         return 1 + int(row["others"])
     if row["revoked"]:

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 from contextlib import suppress
 
 from online.store.networked import failures, refusals
-from online.store.networked.engine import Engine, Gate, Issue, Outcome, Session
+from online.store.networked.engine import Engine, Gate, Issue, Recorded, Session
 from online.store.networked.failures import Fate, Verdict
 from online.store.networked.gather import Gather
 from online.store.networked.link import Link, TransactionFailedError
@@ -22,7 +22,7 @@ from online.store.networked.operations import Operation, withdraw
 from shared.errors import StoreFailed
 
 Write = Issue | Operation
-_Outcomes = list[Outcome | None]
+_Outcomes = list[Recorded | None]
 
 # Failures that may be one member's fault.
 _INDIVIDUAL = frozenset({Fate.AGAIN, Fate.TAKEN, Fate.REFUSED})
@@ -56,7 +56,7 @@ class Writing:
         await self._writes.close()
         await self._link.drop()
 
-    async def _run(self, batch: Sequence[Write]) -> Sequence[Outcome]:
+    async def _run(self, batch: Sequence[Write]) -> Sequence[Recorded]:
         outcomes: _Outcomes = [None] * len(batch)
         failed = StoreFailed("store.failed", "the database did not answer")
         try:
@@ -133,7 +133,7 @@ class Writing:
         if not places:
             return
 
-        async def run(session: Session) -> list[Outcome]:
+        async def run(session: Session) -> list[Recorded]:
             await self._engine.check(session)
             chosen = [each for each in (batch[at] for at in places) if isinstance(each, Operation)]
             return [await session.connection.run_sync(each.run) for each in chosen]
