@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import itertools
+import string
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from online.jose import b64
 from shared.errors import RequestRejected
+
+ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
 @given(st.binary(max_size=200))
@@ -28,6 +32,18 @@ def test_only_one_spelling_of_each_value(text: str) -> None:
     except RequestRejected:
         return
     assert b64.encode(data) == text
+
+
+def test_every_end_is_read_or_refused() -> None:
+    """The end is where one value has many spellings for lenient decoders: of each, one is good."""
+    for whole in ("", "QUJD"):
+        for end in map("".join, [*itertools.product(ALPHABET, repeat=2), *itertools.product("Qw", "-A_", ALPHABET)]):
+            try:
+                data = b64.decode(whole + end, what="text")
+            except RequestRejected:
+                data = b""
+            lenient = base64.urlsafe_b64decode(whole + end + "=" * (-len(whole + end) % 4))
+            assert (data == lenient) == (b64.encode(lenient) == whole + end)
 
 
 @pytest.mark.parametrize("text", ["QQ==", "QQ=", "QR", "Q", "QQ ", " QQ", "Q\nQ", "+/+/", "QQ.", "ＱＱ", "QUJ\x00"])
