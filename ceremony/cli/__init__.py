@@ -18,6 +18,7 @@ from ceremony.cli.plans import plan, rehearse_amend
 from ceremony.cli.reporting import report
 from ceremony.cli.resuming import rehearse_resume, resume
 from ceremony.cli.roots import crl, cross, rollover
+from ceremony.cli.running import rehearse_run, run, status
 from ceremony.cli.scripts import script
 from ceremony.cli.shares import share
 from ceremony.cli.signatures import SIGNATURES
@@ -52,7 +53,7 @@ def _orderly(number: int, _: object) -> NoReturn:
 
 
 _BEFORE = (plan, script, host)
-_ON_THE_DAY = (root, intermediate, rehearse, share, bag, exception, resume)
+_ON_THE_DAY = (run, status, root, intermediate, rehearse, share, bag, exception, resume)
 _LATER = (crl, cross, rollover, backup, destroy, hsm, inventory)
 _AFTERWARDS = (bundle, compare_command, transcript, verify, report)
 for _command in (*_BEFORE, *_ON_THE_DAY, *_LATER, *_AFTERWARDS):
@@ -61,3 +62,4 @@ for _command in SIGNATURES:
     transcript.add_command(_command)
 rehearse.add_command(rehearse_amend)
 rehearse.add_command(rehearse_resume)
+rehearse.add_command(rehearse_run)
