@@ -20,6 +20,7 @@ from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
 from online.revocation import Revoker
 from online.signing_key import SigningKey
+from online.store.activity import Activity
 from online.store.open import Timed, open_store
 from online.store.protocol import Lineage
 from online.token_proof import verify_token
@@ -57,6 +58,7 @@ async def open_node(
     *,
     clock: Clock,
     timed: Timed | None = None,
+    activity: Activity | None = None,
     ring: Callable[[], None] = nobody_hears,
     alarm: Alarm = unheard,
 ) -> AsyncIterator[Authority]:
@@ -67,16 +69,49 @@ async def open_node(
         secret: as for ``open_hierarchy``.
         clock: wall clock.
         timed: told of each record in the store.
+        activity: how many clients are served now.
         ring: wakes who builds revocation lists.
         alarm: told when a lineage of certificates forks.
 
     Raises:
-        ColdrootError: as ``open_hierarchy``, and what ``SigningKey.prove``, ``open_store`` and ``Authority`` raise.
+        ColdrootError: as ``open_hierarchy`` and ``assemble``.
     """
-    with open_hierarchy(config, secret) as hierarchy, SigningKey(hierarchy.key) as signing:
+    with open_hierarchy(config, secret) as hierarchy:
+        async with assemble(
+            config, hierarchy, clock=clock, timed=timed, activity=activity, ring=ring, alarm=alarm
+        ) as authority:
+            yield authority
+
+
+@asynccontextmanager
+async def assemble(
+    config: Config,
+    hierarchy: Hierarchy,
+    *,
+    clock: Clock,
+    timed: Timed | None = None,
+    activity: Activity | None = None,
+    ring: Callable[[], None] = nobody_hears,
+    alarm: Alarm = unheard,
+) -> AsyncIterator[Authority]:
+    """Put a node together around a hierarchy that is open, for the length of an ``async with`` block.
+
+    Args:
+        config: of the node.
+        hierarchy: from ``open_hierarchy``.
+        clock: wall clock.
+        timed: told of each record in the store.
+        activity: how many clients are served now.
+        ring: wakes who builds revocation lists.
+        alarm: told when a lineage of certificates forks.
+
+    Raises:
+        ColdrootError: what ``SigningKey.prove``, ``open_store`` and ``Authority`` raise.
+    """
+    with SigningKey(hierarchy.key) as signing:
         # A key that does not sign, or not in time, is found out now and not by the first client.
         await signing.prove()
-        store = open_store(config.db, timed=timed)
+        store = open_store(config.db, timed=timed, activity=activity)
         try:
             yield Authority(
                 hierarchy=hierarchy,

@@ -17,7 +17,6 @@ The life of ``serve`` (the numbers return in the code):
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import signal
@@ -27,10 +26,11 @@ from dataclasses import dataclass
 
 from online.accesslog import Log
 from online.child import Child, Tie, failure_of, spawn
-from online.children import Inherited, Listeners, keep, work
+from online.children import Inherited, Listeners, keep, preload, work
 from online.config import Config, load_config
 from online.crl_keeper import Bell
 from online.listener import adopt, bind
+from online.loop import run as run_loop
 from online.metrics import Board, Page
 from online.metrics.endpoint import Metering
 from online.notify import Watchdog, notify
@@ -89,6 +89,7 @@ def serve(
         plain = None if config.insecure_address is None else stack.enter_context(bind(*config.insecure_address))
         signals = stack.enter_context(Signals())
         # 2.
+        preload(config)
         remembered = try_node(config, secret, signals)
         listeners = Listeners(tls=listener, metrics=metrics, plain=plain)
         _Supervisor(config, remembered, listeners, signals, workers=workers, pace=pace or Pace()).run()
@@ -198,7 +199,7 @@ class _Supervisor:
 
         def run(tie: Tie) -> None:
             self._signals.close()
-            asyncio.run(keep(tie, inherited) if keeper else work(tie, inherited))
+            run_loop(keep(tie, inherited) if keeper else work(tie, inherited))
 
         descriptors = (descriptor for worker in self._living() for descriptor in worker.child.descriptors())
         now = time.monotonic()

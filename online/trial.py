@@ -6,7 +6,6 @@ has no use for a key. What it keeps is what the operator answered, for the worke
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import select
@@ -17,7 +16,9 @@ from dataclasses import dataclass, field
 
 from online.child import Child, Tie, failure_of, spawn
 from online.config import Config
-from online.node import open_hierarchy, open_node
+from online.hierarchy import Hierarchy
+from online.loop import run
+from online.node import assemble, open_hierarchy
 from online.signals import Signals
 from shared.clock import SystemClock
 from shared.errors import Fatal, Unauthenticated
@@ -134,10 +135,10 @@ def _attempt(tie: Tie, config: Config, secret: SecretCallback) -> None:
     # The questions come first, outside of an event loop, where an interruption interrupts.
     with open_hierarchy(config, asked) as hierarchy:
         root = fingerprint(hierarchy.roots[0])
-    asyncio.run(_open(config, answers.__getitem__))
+        run(_open(config, hierarchy))
     tie.report(answers={prompt: base64.b64encode(each).decode("ascii") for prompt, each in answers.items()}, root=root)
 
 
-async def _open(config: Config, secret: SecretCallback) -> None:
-    async with open_node(config, secret, clock=SystemClock()):
+async def _open(config: Config, hierarchy: Hierarchy) -> None:
+    async with assemble(config, hierarchy, clock=SystemClock()):
         return

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
@@ -17,7 +18,11 @@ from online.engine.refusals import Refusal
 from online.engine.transport import Limits
 from shared.keys import PrivateKey
 
-__all__ = ["Acceptor", "Context", "Limits", "Refusal", "Refused", "make_context", "peer_certificate"]
+if TYPE_CHECKING:
+    from online.engine.bundled import BundledContext
+    from online.engine.system import SystemContext
+
+__all__ = ["Acceptor", "Context", "Limits", "Refusal", "Refused", "context_class", "make_context", "peer_certificate"]
 
 
 def make_context(
@@ -38,11 +43,20 @@ def make_context(
     Raises:
         Fatal: ``tls.context`` when the engine refuses what was checked before.
     """
+    return context_class(settings.engine)(key=key, chain=chain, trusted=trusted, settings=settings)
+
+
+def context_class(engine: TlsEngine) -> type[BundledContext | SystemContext]:
+    """Load an engine, and return what makes its contexts.
+
+    Args:
+        engine: which one.
+    """
     # Each brings a TLS library into memory; the other one is not wanted there.
-    if settings.engine is TlsEngine.SYSTEM:
+    if engine is TlsEngine.SYSTEM:
         from online.engine.system import SystemContext  # noqa: PLC0415
 
-        return SystemContext(key=key, chain=chain, trusted=trusted, settings=settings)
+        return SystemContext
     from online.engine.bundled import BundledContext  # noqa: PLC0415
 
-    return BundledContext(key=key, chain=chain, trusted=trusted, settings=settings)
+    return BundledContext
