@@ -23,9 +23,7 @@ from shared.crossing.words import digest_words
 from shared.names import common_name_of, format_name
 
 _PATH = click.Path(path_type=Path)
-_begun_option = click.option(
-    "--dir", "directory", type=_PATH, help="The ceremony of a later day's plan."
-)
+_begun_option = click.option("--dir", "directory", type=_PATH, help="The ceremony of a later day's plan.")
 
 
 @click.group(cls=Group)
@@ -58,7 +56,7 @@ def plan_new(directory: Path | None) -> None:
 def plan_check(file: Path, directory: Path | None, as_json: bool) -> None:
     """Check a plan and print what it says, with the digest words that everybody compares.
 
-    The plan of a later day is checked against the ceremony that it goes on with: --dir.
+    With --dir, the plan of a later day is checked against the ceremony that it goes on with.
 
     \b
     Example:
