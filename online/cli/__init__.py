@@ -16,7 +16,9 @@ import click
 from shared.command import Group
 
 INSTALL = "python3 -m pip install 'coldroot[online]'"
-_EXTRA = frozenset({"aiohttp", "alembic", "asyncmy", "asyncpg", "httptools", "jwt", "prometheus_client", "sqlalchemy"})
+_EXTRA = frozenset(
+    {"OpenSSL", "aiohttp", "alembic", "asyncmy", "asyncpg", "httptools", "jwt", "prometheus_client", "sqlalchemy"}
+)
 
 # The order is the order of a first day with the node: make it, run it, use it, look at it.
 _COMMANDS: dict[str, tuple[str, str, str]] = {

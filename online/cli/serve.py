@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from online import supervisor
-from online.cli.options import FILE, home_option, secret_source
+from online.cli.options import FILE, home_option, secret_source, workers_option
 from online.config import load_config
 from online.home import Home
 from online.pidfile import pid_file
@@ -31,7 +31,7 @@ _HIGHEST_PORT = 65535
     "else the one that online init left in the home's secrets/, else you are asked.",
 )
 @click.option("--address", metavar="HOST:PORT", help="Listen here, instead of where ca.json says.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of processes.")
+@workers_option
 @click.option(
     "--pidfile", type=FILE, help="Keep the number of the process in this file; --reload finds the node by it."
 )

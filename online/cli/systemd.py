@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from online.cli.options import FILE, done, force_option, json_option
+from online.cli.options import FILE, done, force_option, json_option, workers_option
 from online.units import RenewerUnits, ServerUnits, Unit, cron_line
 from online.units.render import CRON_FILE, UNIT_DIRECTORY
 from shared import durable, terminal
@@ -60,7 +60,7 @@ def _place_options(command: _Decorated) -> _Decorated:
     help="File with the password of the intermediate's key, or the HSM's PIN; root may be its only reader. "
     "[default: HOME/secrets/intermediate_password.txt]",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of processes.")
+@workers_option
 @click.option(
     "--low-port/--no-low-port", default=True, show_default=True, help="Allow the node to listen on a port below 1024."
 )
