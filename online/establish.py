@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from online.config import Config, parse_config, render_config
+from online.config.database import refuse_password
 from online.home import Defaults, Home
 from online.https import CaUrl, parse_ca_url
 from online.jose import jwe
@@ -76,6 +77,8 @@ class Wishes:
     """Encrypts the key file; drawn and written under ``secrets/`` when not given."""
     provisioner_password: bytes | None = field(default=None, repr=False)
     """The same for the provisioner's key."""
+    server: tuple[str, str] | None = field(default=None, repr=False)
+    """Kind and address of a database on a server; a SQLite file under ``db/`` when not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ class Established:
     """What now stands."""
 
     files: tuple[Path, ...]
-    """Every file that was made, the database included."""
+    """Every file that was made, a SQLite database included."""
     bundle: tuple[Path, ...]
     """The request for the ceremony: the file, then its QR images."""
     words: tuple[str, ...]
@@ -102,7 +105,8 @@ def establish(home: Home, crossing: Path, wishes: Wishes, *, pin: SecretCallback
         rng: returns the asked number of random bytes.
 
     Raises:
-        RequestRejected: ``init.exists``, ``init.root``, ``init.key``, ``config.*``, ``name.*``, ``file.*``, ``hsm.*``.
+        RequestRejected: ``init.exists``, ``init.root``, ``init.key``, ``init.password``, ``config.*``, ``name.*``,
+            ``file.*``, ``hsm.*``.
         StoreFailed: ``file.write-failed`` or ``store.*``.
     """
     # 1.
@@ -111,6 +115,8 @@ def establish(home: Home, crossing: Path, wishes: Wishes, *, pin: SecretCallback
         raise RequestRejected("init.key", "only a key in an HSM can exist already", hint="give --key-uri pkcs11:…")
     subject = names.subject(common=wishes.common_name or f"{wishes.name} Intermediate CA", organization=wishes.name)
     pinned = _pinned(wishes)
+    if wishes.server is not None:
+        refuse_password(*wishes.server)
     _render(home, wishes, None, generate(KeyKind.EC_P256))
     # 2.
     provisioner_password = wishes.provisioner_password or _draw_password(rng)
@@ -140,8 +146,9 @@ def establish(home: Home, crossing: Path, wishes: Wishes, *, pin: SecretCallback
         ):
             made.directory(directory, private=True)
         made.directory(crossing, private=False)
-        create_database(home.database)
-        made.files.append(home.database)
+        if wishes.server is None:
+            create_database(home.database)
+            made.files.append(home.database)
         with durable.Staging() as staging:
             carried = transfer.stage_bundle(staging, crossing, REQUEST_STEM, request)
             for path, each in secrets.items():
@@ -151,7 +158,7 @@ def establish(home: Home, crossing: Path, wishes: Wishes, *, pin: SecretCallback
             # The configuration comes last: a node without it does not start, so a torn home is seen.
             staging.add(home.config, content)
     return Established(
-        files=(*secrets, *public, home.config, home.database),
+        files=(*secrets, *public, home.config, *(() if wishes.server else (home.database,))),
         bundle=tuple(carried),
         words=digest_words(bundle.digest(request)),
         ca_url=ca_url,
@@ -199,7 +206,10 @@ def _render(home: Home, wishes: Wishes, encrypted_key: str | None, signer: Priva
         key=PrivateJwk.of(signer).public(),
         encrypted_key=encrypted_key,
     )
+    database, data_source = wishes.server or ("sqlite", str(home.database.relative_to(home.path)))
     document = render_config(
+        database=database,
+        data_source=data_source,
         dns_names=wishes.dns_names,
         address=wishes.address,
         provisioners=[provisioner],

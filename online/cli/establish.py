@@ -34,6 +34,14 @@ from shared.pem import load_certificate
 )
 @click.option("--key-uri", metavar="pkcs11:…", help="Make the intermediate's key in an HSM (RFC 7512).")
 @click.option("--key-exists", is_flag=True, help="Use the key that the HSM already holds under --key-uri.")
+@click.option(
+    "--db-type",
+    type=click.Choice(["sqlite", "postgresql", "mysql", "mariadb"]),
+    default="sqlite",
+    show_default=True,
+    help="Kind of database. On a server it is shared by several nodes.",
+)
+@click.option("--data-source", metavar="URL", help="Address of the database on its server, without a password.")
 @click.option("--password-file", type=FILE, help="Private file with your own password for the key, or the HSM's PIN.")
 @click.option("--provisioner-password-file", type=FILE, help="Private file with your own password for the provisioner.")
 @key_options
@@ -52,16 +60,18 @@ def init(
     ca_url: str | None,
     key_uri: str | None,
     key_exists: bool,
+    db_type: str,
+    data_source: str | None,
     password_file: Path | None,
     provisioner_password_file: Path | None,
     key: KeyChoice,
 ) -> None:
     """Make an issuing node and the request for its certificate.
 
-    Makes the intermediate's key (encrypted, or in an HSM), one JWK provisioner, ca.json, the database, and a request
-    to carry to the ceremony, as a file and as QR images. Two different random passwords go into private files under
-    secrets/; move them to where you keep secrets, every command also asks. Nothing that exists is overwritten, and
-    a failure leaves nothing behind.
+    Makes the intermediate's key (encrypted, or in an HSM), one JWK provisioner, ca.json, the database (on a server:
+    online db upgrade makes its tables afterwards), and a request to carry to the ceremony, as a file and as QR images.
+    Two different random passwords go into private files under secrets/; move them to where you keep secrets, every
+    command also asks. Nothing that exists is overwritten, and a failure leaves nothing behind.
 
     Prints the path of the request bundle.
 
@@ -70,7 +80,10 @@ def init(
       online init --name Acme --dns ca.acme.local --address :9000 --fingerprint 8cae…e532
       online init --name Acme --dns localhost --dns 127.0.0.1 --address 127.0.0.1:9000 --root root.crt
       online init … --key-uri 'pkcs11:token=node;object=ca?module-name=softhsm2' --password-file pin.txt
+      online init … --db-type postgresql --data-source 'postgresql://ca@db.acme.local/ca?passfile=/etc/coldroot/pgpass'
     """
+    if (db_type == "sqlite") != (data_source is None):
+        raise click.UsageError("--data-source is the address of a server: give it with --db-type, and only then")
     own_key_password = durable.read_secret(password_file) if password_file and key_uri is None else None
     own_password = durable.read_secret(provisioner_password_file) if provisioner_password_file else None
     if own_password is not None and own_password == own_key_password:
@@ -89,6 +102,7 @@ def init(
         key=key,
         key_password=own_key_password,
         provisioner_password=own_password,
+        server=(db_type, data_source) if data_source is not None else None,
     )
     _tell(home, establish(home, crossing, wishes, pin=terminal.secret_from(password_file)), wishes)
 
@@ -101,6 +115,8 @@ def _tell(home: Home, made: Established, wishes: Wishes) -> None:
     terminal.say(f"\nIts digest, to compare aloud at the ceremony:\n{format_words(made.words)}\n")
     if wishes.root is None and wishes.pinned is None:
         terminal.warn("no root is pinned: online import will want --fingerprint, as the witnesses wrote it down")
+    if wishes.server is not None:
+        terminal.say(f"Make the tables on the database server: online db upgrade --home {home.path}")
     terminal.say("Next: carry the request to the ceremony, bring its reply back, then")
     terminal.say(f"  online import --home {home.path} REPLY.bundle   (or the QR images)")
     terminal.result(str(made.bundle[0]))

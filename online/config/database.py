@@ -139,6 +139,32 @@ def parse_mysql(data_source: str, database: str) -> MysqlAddress:
     )
 
 
+def refuse_password(kind: str, data_source: str) -> None:
+    """Insist that an address holds no password: it came from a command line, which every process can read.
+
+    Args:
+        kind: of the database.
+        data_source: as ca.json would have it.
+
+    Raises:
+        RequestRejected: ``init.password``, or ``config.malformed``.
+    """
+    if _TYPES.get(kind) == MYSQL:
+        found = bool(parse_mysql(data_source, "any").password)
+    else:
+        try:
+            url = urlsplit(data_source)
+        except ValueError:
+            raise _malformed(POSTGRESQL) from None
+        found = ":" in url.netloc.rpartition("@")[0] or "password" in dict(parse_qsl(url.query))
+    if found:
+        raise RequestRejected(
+            "init.password",
+            "the address of the database holds a password",
+            hint="leave it out, and name a private file: ?passfile=/path",
+        )
+
+
 def _mysql_url(data_source: str, database: str) -> MysqlAddress:
     try:
         url = urlsplit(data_source)

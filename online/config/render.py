@@ -17,6 +17,7 @@ def render_config(
     root: str = "certs/root_ca.crt",
     crt: str = "certs/intermediate_ca.crt",
     key: str = "secrets/intermediate_ca_key",
+    database: str = "sqlite",
     data_source: str = "db/coldroot.db",
     common_name: str = DEFAULT_COMMON_NAME,
     tls: TlsSettings | None = None,
@@ -30,7 +31,8 @@ def render_config(
         root: path of the root certificate; a relative path hangs on the home, so that the home can be moved.
         crt: path of the intermediate.
         key: path or ``pkcs11:`` URI of its key.
-        data_source: path of the SQLite database.
+        database: the kind of database.
+        data_source: path of the SQLite database, or address of a server's.
         common_name: the subject of the node's own certificate.
         tls: the ``tls`` block.
     """
@@ -45,7 +47,7 @@ def render_config(
         "dnsNames": names,
         "commonName": common_name,
         "logger": {"format": "text"},
-        "db": {"type": "sqlite", "dataSource": data_source},
+        "db": {"type": database, "dataSource": data_source},
         "authority": {"provisioners": entries},
         "tls": (tls or TlsSettings()).to_json(),
     }
