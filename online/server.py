@@ -31,6 +31,7 @@ from online.metrics.endpoint import Metering, publish
 from online.metrics.meter import CRL_END, ISSUER_END, OWN_END, Meter
 from online.node import nobody_hears, open_node
 from online.rate_limit import RateLimiter
+from online.store.activity import Activity
 from online.tls import OwnLeaf, make_own_leaf, server_context
 from shared.clock import Clock, rfc3339
 from shared.errors import ColdrootError
@@ -77,6 +78,7 @@ class Server:
         meter: Meter | None = None,
         plain: socket.socket | None = None,
         limiter: RateLimiter | None = None,
+        activity: Activity | None = None,
         layer: Layer = Layer.THIN,
     ) -> None:
         """Prepare to serve. Call it inside the running event loop.
@@ -92,6 +94,7 @@ class Server:
             meter: counts what happens.
             plain: a second one, for plain HTTP; the revocation list and the health are served there, nothing else.
             limiter: says which client asks too often.
+            activity: told of each client that is served.
             layer: which code speaks HTTP.
         """
         self._authority = authority
@@ -104,7 +107,9 @@ class Server:
         self._meter = meter or Meter()
         self._meter.gauge(ISSUER_END, authority.hierarchy.chain[0].not_valid_after_utc.timestamp())
         api = Api(service, trace_header=config.logger.trace_header, meter=self._meter)
-        self._edge = make_server(layer, Desk(api, log, meter=self._meter, limiter=limiter), limits)
+        self._activity = activity or Activity()
+        desk = Desk(api, log, meter=self._meter, limiter=limiter, activity=self._activity)
+        self._edge = make_server(layer, desk, limits)
         self._plain = plain
         plain_api = Api(service, trace_header=config.logger.trace_header, meter=self._meter, only=_PLAIN_ENDPOINTS)
         plain_desk = Desk(plain_api, log, meter=self._meter, limiter=limiter)
@@ -131,6 +136,7 @@ class Server:
         leaf = await make_own_leaf(self._authority)
         acceptor = Acceptor(self._edge, self._context(leaf), told=self._note_refused)
         self._acceptor = acceptor
+        self._activity.handshakes = acceptor.shaking
         self._accepting = await _Accepting.start(self._listener.dup(), acceptor)
         if self._plain is not None:
             self._accepting_plain = await _Accepting.start(self._plain.dup(), self._plain_edge)
@@ -246,7 +252,8 @@ async def run_worker(
             meter.forked(fork.row.provisioner_name)
             log.event(fork.describe())
 
-        opening = open_node(config, secret, clock=clock, timed=meter.commit, ring=ring, alarm=alarm)
+        activity = Activity()
+        opening = open_node(config, secret, clock=clock, timed=meter.commit, activity=activity, ring=ring, alarm=alarm)
         authority = await stack.enter_async_context(opening)
         if metering is not None:
             publishing = publish(metering, meter, census=authority.census, version=product_version())
@@ -261,6 +268,7 @@ async def run_worker(
             meter=meter,
             plain=plain,
             limiter=limiter,
+            activity=activity,
         )
         await server.serve(stop, ready)
 

@@ -223,10 +223,12 @@ class Connection(asyncio.Protocol):
         self._task = self._loop.create_task(outcome)
         # The loop itself holds tasks weakly.
         self._server.tasks.add(self._task)
+        self._server.desk.activity.requests += 1
         self._task.add_done_callback(self._answered)
 
     def _answered(self, task: asyncio.Task[Response]) -> None:
         self._server.tasks.discard(task)
+        self._server.desk.activity.requests -= 1
         if task.cancelled():
             return
         error = task.exception()

@@ -17,6 +17,7 @@ from online.api.routes import endpoint_name
 from online.engine import peer_certificate as verified_peer
 from online.metrics.meter import Meter
 from online.rate_limit import RateLimiter
+from online.store.activity import Activity
 from shared.errors import RequestRejected
 
 _HEX = re.compile(r"[0-9A-Fa-f]{0,128}", re.ASCII)
@@ -43,7 +44,13 @@ class Desk:
     """One for all connections of a socket."""
 
     def __init__(
-        self, handler: Handler, log: Log | None, *, meter: Meter | None = None, limiter: RateLimiter | None = None
+        self,
+        handler: Handler,
+        log: Log | None,
+        *,
+        meter: Meter | None = None,
+        limiter: RateLimiter | None = None,
+        activity: Activity | None = None,
     ) -> None:
         """Open a desk.
 
@@ -52,8 +59,10 @@ class Desk:
             log: takes a line a request; there is none when not given.
             meter: counts requests.
             limiter: says which client asks too often; none does when not given.
+            activity: told of each request that is answered not at once.
         """
         self.handler = handler
+        self.activity = activity or Activity()
         self._log = log
         self._meter = meter
         self._limiter = limiter

@@ -139,8 +139,9 @@ class ReferenceServer(web.Server):
         path, _, query = request.raw_path.partition("?")
         neutral = Request(method=request.method, path=path, query=query, headers=headers, body=body, peer=peer)
         try:
-            async with asyncio.timeout(self.limits.answer):
-                response = await _outcome(self._desk.handler.begin(neutral))
+            with self._desk.activity:
+                async with asyncio.timeout(self.limits.answer):
+                    response = await _outcome(self._desk.handler.begin(neutral))
         except TimeoutError:
             response = unavailable_response(f"there was no outcome within {self.limits.answer:g} s")
         # HTTP/1.0 has no persistent connections of its own, and those that were added are read in several ways.

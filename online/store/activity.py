@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from types import TracebackType
 
 
 class Activity:
-    """Counts clients from the first byte of a TLS handshake, or of a request, to its end.
+    """Counts clients in a TLS handshake or in a request.
 
-    A store that writes several rows at once holds a row back only while somebody is there who may bring another.
-    Whoever serves clients enters it for each of them, as a ``with`` block or by hand; one worker has one, and only
-    its event loop changes it.
+    A store that writes several rows at once holds a row back only while somebody is there who may bring another. A
+    request is counted from the moment that it is complete, before anything is done for it: of those that arrive in one
+    turn of the loop, the first to write then knows of the others. One worker has one, and its event loop changes it.
     """
 
-    __slots__ = ("count",)
+    __slots__ = ("handshakes", "requests")
 
     def __init__(self) -> None:
         """Begin with nobody."""
-        self.count = 0
+        self.requests = 0
+        """How many requests are being answered; also changed by a ``with`` block around each."""
+        self.handshakes: Sized = ()
+        """The connections that are in their handshake."""
+
+    @property
+    def count(self) -> int:
         """How many are served now."""
+        return self.requests + len(self.handshakes)
 
     def __enter__(self) -> None:
-        """Count one more."""
-        self.count += 1
+        """Count one request more."""
+        self.requests += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Count one less."""
-        self.count -= 1
+        """Count one request less."""
+        self.requests -= 1

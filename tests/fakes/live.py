@@ -23,6 +23,7 @@ from online.hierarchy import Chain
 from online.http import Layer, Limits
 from online.listener import bind
 from online.server import Pace, Server
+from online.store.activity import Activity
 from shared.clock import Clock, SystemClock
 from shared.keys import PrivateKey
 from shared.keystore import private_key_pem
@@ -169,6 +170,7 @@ def live(
     tls: TlsSettings | None = None,
     world: World | None = None,
     layer: Layer = Layer.THIN,
+    activity: Activity | None = None,
 ) -> Iterator[Live]:
     """Run a server until the block ends; nothing it did may have failed unseen."""
     time = clock or SystemClock()
@@ -192,6 +194,7 @@ def live(
             limits=limits,
             pace=pace or Pace(look=0.05, drain=5.0),
             layer=layer,
+            activity=activity,
         )
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: failures.append(RuntimeError(str(context))))
