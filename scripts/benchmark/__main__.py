@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The tests know how to make a node's home and how to start a database.
 sys.path[1:1] = [str(ROOT / "tests"), str(ROOT)]
 
+import budget  # noqa: E402
 import report  # noqa: E402
 from campaign import Campaign, say  # noqa: E402
 from goals import GOALS  # noqa: E402
@@ -46,6 +47,8 @@ def main() -> None:
             )
             if options.grown:
                 _grown(campaign)
+            elif options.profile:
+                _profile(campaign)
             elif options.renewals:
                 _renewals(campaign)
             else:
@@ -71,6 +74,7 @@ def _options() -> argparse.Namespace:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--grown", action="store_true", help="instead: an empty database beside one that has grown")
     instead.add_argument("--renewals", action="store_true", help="instead: as many renewals as a busy day brings")
+    instead.add_argument("--profile", action="store_true", help="instead: where one worker spends its time")
     options = parser.parse_args()
     if options.rounds < 1 or options.workers < 1:
         parser.error("--rounds and --workers are at least 1")
@@ -99,6 +103,14 @@ def _matrix(campaign: Campaign, options: argparse.Namespace) -> None:
         _keep(options.json, outcome)
     if campaign.quick or alone or (options.modes, options.databases) != (KINDS, (*DATABASES,)):
         return
+    core = budget.core()
+    parts = [
+        budget.shares(outcome, core),
+        "The core by itself, step by step:",
+        core.text,
+        budget.limits(campaign.directory),
+    ]
+    report.put(DOCUMENT, "budget", "\n\n".join(parts))
     report.put(DOCUMENT, "figures", tables)
     PICTURE.write_text(draw(outcome, GOALS, heading=where))
     say(f"kept in {DOCUMENT.relative_to(ROOT)} and {PICTURE.relative_to(ROOT)}")
@@ -112,8 +124,17 @@ def _renewals(campaign: Campaign) -> None:
     _publish(campaign, "renewals", report.endurance(campaign.renewals()))
 
 
-def _publish(campaign: Campaign, name: str, text: str) -> None:
-    text = f"{report.machine(campaign.rounds, campaign.workers)}\n\n{text}"
+def _profile(campaign: Campaign) -> None:
+    parts = [
+        f"{work.name[0].upper()}{work.name[1:]}, C={work.connections}; {seen.own.total()} looks.\n\n"
+        + report.profile(seen.own, seen.below)
+        for work, seen in campaign.profile().items()
+    ]
+    _publish(campaign, "profile", "\n\n".join(parts), workers=1)
+
+
+def _publish(campaign: Campaign, name: str, text: str, *, workers: int | None = None) -> None:
+    text = f"{report.machine(campaign.rounds, workers or campaign.workers)}\n\n{text}"
     print(text)
     if not campaign.quick:
         report.put(DOCUMENT, name, text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -19,9 +21,20 @@ from works import EMBEDDED, MATRIX, OURS, Outcome, Reading, Work
 _QUICK = 0.2
 HOURS, RENEWALS = 24, 10_000
 _RENEWAL = Work(database=EMBEDDED, kind="renew", connections=8, requests=RENEWALS)
+_PROFILED = tuple(Work(database=EMBEDDED, kind=kind, connections=8, requests=6000) for kind in ("sign", "renew"))
 _GROWN = tuple(
     each for each in MATRIX if each.database == EMBEDDED and not each.kind.startswith("health") and each.connections > 1
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How often a function was found at work."""
+
+    own: Counter[str]
+    """Itself, or C code that it called."""
+    below: Counter[str]
+    """Itself, or anything that it called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +92,21 @@ class Campaign:
         house = make_house(self.directory / "renewals")
         with node(OURS, house, workers=self.workers) as each:
             return [self._one(f"{hour + 1} of {HOURS}", each, house, _RENEWAL) for hour in range(HOURS)]
+
+    def profile(self) -> dict[Work, Profile]:
+        """Note where one worker of ours spends its processor time."""
+        house, seen = make_house(self.directory / "profile"), {}
+        for work in _PROFILED:
+            file = self.directory / f"profile-{work.kind}"
+            with node(OURS, house, sampled=file) as each:
+                self._one(OURS, each, house, work)
+            profile = Profile(own=Counter(), below=Counter())
+            for part in self.directory.glob(f"{file.name}.*"):
+                counts = json.loads(part.read_text())
+                profile.own.update(counts["own"])
+                profile.below.update(counts["below"])
+            seen[work] = profile
+        return seen
 
     def _starts(self, house: House, starts: dict[str, list[float]]) -> None:
         for _ in range(self.rounds):

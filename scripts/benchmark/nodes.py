@@ -25,6 +25,7 @@ from shared.keystore import private_key_pem
 _START = 60.0
 STEP_CA = shutil.which("step-ca")
 ONLINE = Path(sys.executable).parent / "online"
+_SAMPLED = Path(__file__).with_name("sampled.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,14 @@ class Node:
 
 
 @contextmanager
-def node(product: str, house: House, *, database: Database | None = None, workers: int = 1) -> Iterator[Node]:
+def node(
+    product: str,
+    house: House,
+    *,
+    database: Database | None = None,
+    workers: int = 1,
+    sampled: Path | None = None,
+) -> Iterator[Node]:
     """Run a node until the block ends.
 
     Args:
@@ -94,6 +102,7 @@ def node(product: str, house: House, *, database: Database | None = None, worker
         house: what it serves.
         database: where it keeps its facts; None: embedded.
         workers: processes, for ours.
+        sampled: where to note what ours does, in files whose names begin with this one's.
 
     Raises:
         Failed: it does not answer.
@@ -103,6 +112,8 @@ def node(product: str, house: House, *, database: Database | None = None, worker
     log = house.path / f"{directory.name}.log"
     if product == OURS:
         command, environment = _ours(house, directory, database, port, workers)
+        if sampled is not None:
+            command = [sys.executable, "-I", str(_SAMPLED), str(sampled), *command[1:]]
     else:
         command, environment = _peer(house, directory, database, port)
     begun = time.monotonic()

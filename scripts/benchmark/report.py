@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,11 +44,12 @@ def matrix(outcome: Outcome) -> str:
         for product in (PEER, OURS)
         if outcome.start(product) is not None
     ]
-    parts.append(
-        "The nodes themselves. *Memory* counts a page that n processes share as one n-th for each, *resident* as a "
-        "whole one for each:\n\n"
-        + table(["node", "start to first healthy answer, s", "memory under load, MiB", "resident, MiB"], lines)
-    )
+    if lines:
+        parts.append(
+            "The nodes themselves. *Memory* counts a page that n processes share as one n-th for each, *resident* as a "
+            "whole one for each:\n\n"
+            + table(["node", "start to first healthy answer, s", "memory under load, MiB", "resident, MiB"], lines)
+        )
     return "\n\n".join(parts)
 
 
@@ -76,7 +78,7 @@ def machine(rounds: int, workers: int) -> str:
     )  # fmt: skip
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({model}) shared by node, database and load generator; "
-        f"Python {platform.python_version()}, {workers} workers; medians of {rounds}."
+        f"Python {platform.python_version()}, {workers} {'worker' if workers == 1 else 'workers'}; medians of {rounds}."
     )
 
 
@@ -153,3 +155,24 @@ def endurance(hours: Sequence[Reading]) -> str:
         table(["hour", "renewals until then", "answers/s", "CPU s/1000", "p99 ms", "memory, MiB"], lines)
         + f"\n\nFrom the end of the first quarter to the last hour the memory changed by {last - settled:+.1f} MiB."
     )
+
+
+_SHOWN = 18
+
+
+def profile(own: Counter[str], below: Counter[str]) -> str:
+    """Return two tables: the functions that take most by themselves, and those of ours with all that they call."""
+    total = own.total()
+    # What is always there, from the command line to the loop, tells nothing.
+    ours = [(name, count) for name, count in below.most_common()
+            if name.startswith(("online/", "shared/")) and count < _ALWAYS * total]  # fmt: skip
+    return "\n\n".join(
+        table([title, "share"], [[f"`{name}`", f"{count / total:.1%}"] for name, count in counts[:_SHOWN]])
+        for title, counts in (
+            ("by itself, with C code that it calls", own.most_common()),
+            ("with all that it calls", ours),
+        )
+    )
+
+
+_ALWAYS = 0.95
