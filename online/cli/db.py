@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
 
+from online.accesslog import Log
 from online.cli.options import FILE, home_option, json_option
 from online.config import load_config
 from online.config.check import Outcome
 from online.config.settings import DatabaseSettings
 from online.home import Home
+from online.keeper import housekeeper
 from online.store import upkeep
+from online.store.open import open_store
 from shared import terminal
+from shared.clock import SystemClock
 from shared.command import EXIT_FAILED, Group
 from shared.names import printable
 
@@ -29,6 +34,7 @@ def db() -> None:
       online db check
       online db backup ca-2026-11-24.backup
       online db restore ca-2026-11-24.backup
+      online db prune
     """
 
 
@@ -120,6 +126,34 @@ def restore(*, home: Home, file: Path, ca_config: Path | None) -> None:
     """
     upkeep.restore(_settings(home, ca_config), file, say=terminal.say)
     terminal.say("Restored. Tokens that were used after the backup count as unused until they expire.")
+
+
+@db.command("prune")
+@_config_option
+@home_option
+def prune(*, home: Home, ca_config: Path | None) -> None:
+    """Do now what the keeper of a running node does every hour: drop what need not be remembered.
+
+    The uses of tokens that expired a day ago go; certificates that ended long ago go to the archive, where ca.json says
+    when; what is superseded is revoked, where ca.json says so. In small steps, beside running nodes or without one.
+
+    \b
+    Examples:
+      online db prune
+    """
+    config = load_config(ca_config or home.config)
+    # The lines of the log are the talk of this command.
+    log = Log(SystemClock(), sink=terminal.say)
+
+    async def tidy() -> None:
+        store = open_store(config.db)
+        try:
+            await housekeeper(config, store, clock=SystemClock(), log=log, revoked=lambda: None).tidy()
+        finally:
+            await store.close()
+
+    asyncio.run(tidy())
+    terminal.say("Nothing that need not be remembered is left.")
 
 
 def _settings(home: Home, ca_config: Path | None) -> DatabaseSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import sqlite3
 import textwrap
 from collections.abc import Callable
@@ -17,8 +18,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from fakes.clock import NOON
 from fakes.databases import KINDS, NETWORKED, fresh_settings, shared_server
+from fakes.node import make_home
 from fakes.rows import certificate_row, revocation_of, token_use
 
+from online.cli import cli
 from online.config import DatabaseSettings
 from online.config.check import Outcome
 from online.store import CertificateRow, migrate, upkeep
@@ -264,3 +267,32 @@ def test_a_file_that_is_no_database_of_ours_is_left_alone(tmp_path: Path) -> Non
     assert refused.value.code == "store.foreign"
     create_database(tmp_path / "ours.db")
     assert upkeep.upgrade(DatabaseSettings(data_source=str(tmp_path / "ours.db")), say=quiet).found == VERSION
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_commands_look_after_a_nodes_database(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the documentation says to type must work on a node's own ca.json."""
+    home = make_home(tmp_path / "home")
+    settings = fresh_settings(kind, tmp_path)
+    block = {"type": kind, "dataSource": settings.data_source, "database": settings.database}
+    home.change_config(db={name: value for name, value in block.items() if value})
+    rows_of(settings)
+
+    def online(*arguments: str) -> int:
+        try:
+            return int(cli.main([*arguments, "--home", str(home.path)], prog_name="online", standalone_mode=False) or 0)
+        except ColdrootError:
+            return 1
+
+    assert online("db", "upgrade") == 0
+    assert online("db", "backup", str(tmp_path / "backup")) == 0
+    assert online("db", "prune") == 0
+    capsys.readouterr()
+    assert online("db", "check", "--json") == (0 if kind == "sqlite" else 1)
+    found = {each["what"]: each["detail"] for each in json.loads(capsys.readouterr().out)}
+    assert found["rows"].startswith("7 certificates")
+    assert online("list", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["certificates"]) == 7
+    assert online("db", "restore", str(tmp_path / "backup")) == (0 if kind == "sqlite" else 1)
