@@ -96,7 +96,7 @@ def _matrix(campaign: Campaign, options: argparse.Namespace) -> None:
     if alone and not options.only_ours:
         say("step-ca is not on PATH: there is nothing to compare with")
     outcome = campaign.matrix(options.databases, options.modes)
-    where = report.machine(campaign.rounds, campaign.workers)
+    where = report.machine(campaign.workers, rounds=campaign.rounds)
     tables = "\n\n".join([where, report.verdicts(outcome), report.matrix(outcome)])
     print(tables)
     if options.json:
@@ -117,7 +117,7 @@ def _matrix(campaign: Campaign, options: argparse.Namespace) -> None:
 
 
 def _grown(campaign: Campaign) -> None:
-    _publish(campaign, "growth", report.growth(campaign.grown()))
+    _publish(campaign, "growth", report.growth(campaign.grown()), rounds=campaign.rounds)
 
 
 def _renewals(campaign: Campaign) -> None:
@@ -133,8 +133,10 @@ def _profile(campaign: Campaign) -> None:
     _publish(campaign, "profile", "\n\n".join(parts), workers=1)
 
 
-def _publish(campaign: Campaign, name: str, text: str, *, workers: int | None = None) -> None:
-    text = f"{report.machine(campaign.rounds, workers or campaign.workers)}\n\n{text}"
+def _publish(
+    campaign: Campaign, name: str, text: str, *, workers: int | None = None, rounds: int | None = None
+) -> None:
+    text = f"{report.machine(workers or campaign.workers, rounds=rounds)}\n\n{text}"
     print(text)
     if not campaign.quick:
         report.put(DOCUMENT, name, text)

@@ -70,7 +70,7 @@ def _cell(outcome: Outcome, product: str, work: Work) -> list[str]:
     return [*cell, *([number(middle("database_cost"))] if work.database != EMBEDDED else [])]
 
 
-def machine(rounds: int, workers: int) -> str:
+def machine(workers: int, *, rounds: int | None = None) -> str:
     """Return in one sentence what was measured where, and when."""
     model = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -78,7 +78,8 @@ def machine(rounds: int, workers: int) -> str:
     )  # fmt: skip
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({model}) shared by node, database and load generator; "
-        f"Python {platform.python_version()}, {workers} {'worker' if workers == 1 else 'workers'}; medians of {rounds}."
+        f"Python {platform.python_version()}, {workers} {'worker' if workers == 1 else 'workers'}"
+        f"{'' if rounds is None else f'; medians of {rounds}'}."
     )
 
 
