@@ -169,6 +169,31 @@ RULES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.parametrize(
+    "x509",
+    [
+        {},
+        {"allowWildcardNames": True},
+        {"allowWildcardNames": False},
+        {"keys": {"kinds": ["rsa"]}},
+        {"deny": {"dns": ["a.example.com"]}},
+        {"allow": {"cn": ["Jane"]}},
+    ],
+)
+def test_only_a_level_that_decides_nothing_is_passed_over(x509: dict[str, Any]) -> None:
+    """Levels without rules cost nothing; were one of them to have a rule after all, nobody would be held to it."""
+    level = policy(**x509)
+    for sans, cn in ((("a.example.com",), ""), (("*.example.com",), "*.example.com"), (("::1", "urn:x:1"), "Jane")):
+        wanted = Wanted(common_name=cn, sans=parse_sans(sans), key=EC)
+        allowed = all(each.allowed for each in decide([level], wanted))
+        assert allowed or not level.says_nothing()
+        if allowed:
+            enforce([Policy(path="other"), level], wanted)
+        else:
+            with pytest.raises(PolicyDenied):
+                enforce([Policy(path="other"), level], wanted)
+
+
 @given(RULES, RULES, HOSTS | HOSTS.map("*.{}".format), st.booleans(), HOSTS | HOSTS.map("*.{}".format))
 def test_a_deny_rule_more_never_allows_more(
     allow: dict[str, Any], deny: dict[str, Any], name: str, wildcards: bool, more: str
