@@ -18,7 +18,8 @@ from online.store.operations import SUPERSEDED, Operation, revoke_superseded
 from online.store.protocol import CertificateRow
 from online.store.rows import certificate_of, seconds
 from online.store.schema import CERTIFICATE, REVOCATION
-from online.store.sqlite_file import Connect, Database, failure
+from online.store.sqlite_file import Connect, Database, driver_of, failure
+from online.store.sqlite_ready import Ready
 from online.store.sqlite_turn import Turn
 
 _FEW_PAGES = 64
@@ -26,7 +27,7 @@ _MOST_PASSES = 3
 _CERTIFICATES_A_FOLD = 200
 _LONGEST_READ = 2000
 _MOST_REVOKED = 200
-_NEWEST = sa.select(sa.func.max(CERTIFICATE.c.number))
+_NEWEST = Ready(sa.select(sa.func.max(CERTIFICATE.c.number)))
 _ENDED = (
     sa.select(CERTIFICATE)
     .where(
@@ -72,7 +73,14 @@ class SqliteUpkeep:
         Raises:
             StoreFailed: ``store.*``.
         """
-        return await self._read(self._fold)
+        async with self._lock:
+            # A moment's look, for it is taken often, and nearly always in vain.
+            newest = self._once(_newest)
+            if 0 <= newest - self._folded_at < _CERTIFICATES_A_FOLD:
+                return False
+            await asyncio.to_thread(self._once, self._fold)
+            self._folded_at = newest
+        return True
 
     async def superseded(self, *, renewed_before: datetime, now: datetime) -> int:
         """See ``Store.revoke_superseded``: found without a turn, and judged once more within one."""
@@ -115,11 +123,7 @@ class SqliteUpkeep:
             raise failure(error) from None
         return found
 
-    def _fold(self, connection: sa.Connection) -> bool:
-        newest = int(connection.execute(_NEWEST).scalar() or 0)
-        connection.rollback()
-        if 0 <= newest - self._folded_at < _CERTIFICATES_A_FOLD:
-            return False
+    def _fold(self, connection: sa.Connection) -> None:
         for _ in range(_MOST_PASSES):
             if _checkpoint(connection) < _FEW_PAGES:
                 break
@@ -128,8 +132,10 @@ class SqliteUpkeep:
             _checkpoint(connection)
         finally:
             self._turn.end()
-        self._folded_at = newest
-        return True
+
+
+def _newest(connection: sa.Connection) -> int:
+    return int(driver_of(connection).execute(_NEWEST.text).fetchall()[0][0] or 0)
 
 
 def _checkpoint(connection: sa.Connection) -> int:
