@@ -25,17 +25,17 @@ from cryptography import x509
 
 from ceremony import backup, crl, crosscert, inventory, rollover
 from ceremony.hsm import check_attributes
-from ceremony.inventory import Moment
+from ceremony.inventory import Moment, recorded_quirks
 from ceremony.plan import FIRST_ROOT, RolloverPlan
 from ceremony.plan_history import PlanHistory
-from ceremony.records import ENDINGS, OPENINGS, Act, Kind, certificate_facts, recorded_certificate
+from ceremony.records import ENDINGS, OPENINGS, Act, Kind, Mode, certificate_facts, recorded_certificate
 from ceremony.second_opinion import openssl_verifies, openssl_verifies_list, openssl_verifies_path
 from ceremony.transcript import Record
 from shared import durable
 from shared.crl import verify_crl_signature
 from shared.errors import Fatal, RequestRejected
 from shared.issue import Issuer, Prepared, verify_signature
-from shared.keys import certificate_key
+from shared.keys import ca_key
 from shared.pem import certificate_pem, load_crl
 
 Shown = tuple[str, str, str]
@@ -55,6 +55,11 @@ class Finished:
     plans: PlanHistory
     records: Sequence[Record]
     root: x509.Certificate
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether it was for practice."""
+        return self.records[0].body.get("mode") == Mode.REHEARSAL
 
     def of(self, *kinds: Kind) -> list[Record]:
         """Return the records of some kinds, in their order."""
@@ -217,7 +222,7 @@ def _rollovers(finished: Finished) -> Iterator[Shown]:
         prepared = rollover.prepare_next_root(
             day,
             wanted,
-            public_key=certificate_key(root),
+            public_key=ca_key(root),
             serial=root.serial_number,
             now=root.not_valid_before_utc,
         )
@@ -259,10 +264,13 @@ def _check_next_key(finished: Finished, name: str, root: Record) -> str:
         raise false("rollover.key", f"the next root {name} certifies another key than the one generated in the HSM")
     attributes = generated[-1].body.get("attributes")
     known = attributes.items() if isinstance(attributes, dict) else ()
-    check_attributes(
-        {key: value for key, value in known if isinstance(value, bool | str)}, backup=finished.plans.first.backup
+    weak = check_attributes(
+        {key: value for key, value in known if isinstance(value, bool | str)},
+        backup=finished.plans.first.backup,
+        rehearsal=finished.rehearsal,
+        quirks=recorded_quirks(finished.records),
     )
-    return f"key of record {generated[-1].seq}"
+    return f"key of record {generated[-1].seq}{' (which a real ceremony would refuse)' if weak else ''}"
 
 
 def _check_paths(
@@ -297,7 +305,7 @@ def _check_certificate(
     _check_prepared(finished, record, Kind.CERTIFICATE_PREPARED)
     if made.tbs_certificate_bytes != prepared.tbs:
         raise false("certificate.content", f"{file} is not what plan and record lead to")
-    verify_signature(made, certificate_key(issuer))
+    verify_signature(made, ca_key(issuer))
 
 
 def _check_facts(record: Record, facts: object) -> None:

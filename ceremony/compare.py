@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
+from ceremony.inventory import PAIR
 from ceremony.records import BETWEEN_ACTS, Act, Kind, Mode, recorded_certificate
 from ceremony.transcript import Json, Record
 from shared.errors import PolicyDenied, RequestRejected
@@ -33,7 +34,9 @@ _VARIABLES: Mapping[str, frozenset[str]] = {
     # People may rehearse from a checkout; versions must be equal all the same.
     Kind.GENESIS: frozenset({"mode", "signing_key", "wheelhouse"}),
     Kind.ACT_OPENED: frozenset({"mode", "signing_key", "wheelhouse"}),
-    Kind.TOKEN_INITIALISED: frozenset({"label", "serial", "manufacturer", "model", "firmware"}),
+    Kind.TOKEN_INITIALISED: frozenset(
+        {"label", "serial", "manufacturer", "model", "firmware", "quirks", "pin_symbols"}
+    ),
     # What the attributes must be is insisted on elsewhere; devices report others beside them.
     Kind.KEY_GENERATED: frozenset({"id", "public_key_sha256", "attributes"}),
     Kind.NEXT_KEY_GENERATED: frozenset({"id", "public_key_sha256", "attributes"}),
@@ -255,8 +258,17 @@ def _list(body: Facts) -> dict[str, Json]:
 
 
 def _objects(body: Facts) -> dict[str, Json]:
-    """What the token holds, without the identifiers, which are drawn."""
-    return {"objects": _parts(body.get("objects"), "kind", "key_type", "label")}
+    """What the token holds, without the identifiers, which are drawn.
+
+    A software key for practice is one object; it stands for the pair that the real token makes.
+    """
+    objects: list[Json] = []
+    for row in _parts(body.get("objects"), "kind", "key_type", "label"):
+        if isinstance(row, list) and row[:2] == ["SECRET_KEY", "GENERIC_SECRET"]:
+            objects += [[kind, "ML_DSA", row[2]] for kind in PAIR]
+        else:
+            objects.append(row)
+    return {"objects": sorted(objects, key=str)}
 
 
 def _parts(rows: Json, *names: str) -> list[Json]:

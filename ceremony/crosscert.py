@@ -20,7 +20,7 @@ from shared.ca_extensions import ALLOWED_ON_CA
 from shared.clock import whole_seconds
 from shared.errors import Fatal, PolicyDenied, RequestRejected, Unsupported
 from shared.issue import IssuanceRequest, Issuer, Prepared, clip_to_issuer, prepare, verify_signature
-from shared.keys import certificate_key, fingerprint, subject_key_identifier
+from shared.keys import CA_KINDS, ca_key, fingerprint, subject_key_identifier
 from shared.names import format_name
 from shared.pem import load_certificate
 from shared.profile import Profile, Role
@@ -67,7 +67,7 @@ def read_other_root(planned: CrossPlan, data: bytes) -> x509.Certificate:
     if other.subject != other.issuer:
         raise RequestRejected("cross.not-a-root", "the other certificate is not self-signed: it is no root")
     try:
-        verify_signature(other, certificate_key(other))
+        verify_signature(other, ca_key(other))
     except Fatal:
         raise RequestRejected("cross.not-a-root", "the other root's own signature does not verify") from None
     if extension_of(other, x509.ExtendedKeyUsage) is not None:
@@ -99,7 +99,7 @@ def prepare_cross(
     end = min(clip_to_issuer(end_of_validity(begin, planned.years), issuer), other.not_valid_after_utc)
     request = IssuanceRequest(
         subject=other.subject,
-        public_key=certificate_key(other),
+        public_key=ca_key(other),
         serial=planned.fixed.serial or serial,
         not_before=begin,
         not_after=end,
@@ -131,6 +131,7 @@ def cross_profile(planned: CrossPlan, other: x509.Certificate, root: x509.Certif
         role=Role.INTERMEDIATE,
         longest=timedelta(days=366 * planned.years),
         path_length=length,
+        key_kinds=CA_KINDS,
         allowed_extensions=ALLOWED_ON_CA,
     )
 
@@ -148,7 +149,7 @@ def check_same_subject(tbs: bytes, certified: x509.Certificate) -> None:
 def key_identifier_of(certificate: x509.Certificate) -> bytes:
     """Return the key identifier that others point at: the certificate's own, or the usual one when it has none."""
     found = extension_of(certificate, x509.SubjectKeyIdentifier)
-    return found.digest if found is not None else subject_key_identifier(certificate_key(certificate))
+    return found.digest if found is not None else subject_key_identifier(ca_key(certificate))
 
 
 def path_length_of(certificate: x509.Certificate) -> int | None:

@@ -25,7 +25,7 @@ from ceremony.script import Known
 from shared import der
 from shared.errors import RequestRejected
 from shared.issue import Prepared
-from shared.keys import KeyKind, PublicKey, certificate_key, fingerprint, kind_of
+from shared.keys import CaKind, CaPublicKey, ca_key, fingerprint, kind_of
 from shared.pem import load_certificate_der
 from shared.signing import algorithm_identifier
 
@@ -47,7 +47,7 @@ class AtHand:
 
     roots: Mapping[str, x509.Certificate] = field(default_factory=dict)
     """The roots that exist already: the first one as ``FIRST_ROOT``, others by the rollover that made them."""
-    root_key: PublicKey | None = None
+    root_key: CaPublicKey | None = None
     """The root's public key, when it was generated before the day."""
     requests: tuple[SigningRequest, ...] = ()
     """Requests for intermediates, from ``read_request``."""
@@ -134,9 +134,9 @@ def _checked(plan: Plan, at_hand: AtHand) -> AtHand:
     if root is not None:
         if root.subject != plan.root.subject:
             raise RequestRejected("foresight.other-root", "root.crt has another subject than the plan's root")
-        if key is not None and key != certificate_key(root):
+        if key is not None and key != ca_key(root):
             raise RequestRejected("foresight.other-key", "the given public key is not the one in root.crt")
-        key = certificate_key(root)
+        key = ca_key(root)
     if key is not None and kind_of(key) is not plan.root.key:
         raise RequestRejected("foresight.other-key", f"the root's key is not of the planned kind {plan.root.key}")
     return replace(at_hand, root_key=key)
@@ -233,7 +233,7 @@ def _tbs(prepared: Prepared | None, certificate: x509.Certificate | None) -> byt
     return certificate.tbs_certificate_bytes if certificate is not None else None
 
 
-def unsigned(tbs: bytes, issuer_kind: KeyKind) -> x509.Certificate:
+def unsigned(tbs: bytes, issuer_kind: CaKind) -> x509.Certificate:
     """Return a certificate with this content and an empty signature: names, keys, serial and dates to compute with.
 
     Nobody can mistake it for a real one: no program accepts its signature.

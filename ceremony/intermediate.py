@@ -16,7 +16,7 @@ from shared.clock import whole_seconds
 from shared.crossing.bundle import Bundle, Purpose, digest
 from shared.errors import RequestRejected
 from shared.issue import IssuanceRequest, Issuer, Prepared, clip_to_issuer, prepare
-from shared.keys import PublicKey, csr_key
+from shared.keys import CaPublicKey, csr_ca_key
 from shared.pem import certificate_der, load_csr
 
 REQUEST_MEMBER = "request.csr"
@@ -29,7 +29,7 @@ class SigningRequest:
     """A request for an intermediate whose possession was proven and whose subject is planned."""
 
     planned: IntermediatePlan
-    public_key: PublicKey
+    public_key: CaPublicKey
     ignored_extensions: tuple[str, ...]
     """Dotted identifiers of the extensions that the request asks for; they decide nothing."""
     bundle_digest: bytes
@@ -50,7 +50,7 @@ def read_request(plan: Plan, bundle: Bundle, encoded: bytes) -> SigningRequest:
     if bundle.purpose is not Purpose.INTERMEDIATE_REQUEST:
         raise RequestRejected("bundle.wrong-purpose", f"the bundle is a {bundle.purpose}, not a request")
     csr = load_csr(bundle.members[REQUEST_MEMBER], what="request in the bundle")
-    public_key = csr_key(csr)
+    public_key = csr_ca_key(csr)
     return SigningRequest(
         planned=plan.intermediate_for(csr.subject),
         public_key=public_key,

@@ -18,7 +18,8 @@ from ceremony.hsm.practice import SOFTWARE
 from ceremony.records import Kind
 from ceremony.transcript import Json, Record
 from shared.errors import Fatal
-from shared.keystore import TokenObject
+from shared.keystore import Quirks, TokenObject, quirks_named
+from shared.keystore.quirks import STANDARD
 
 PAIR = ("PRIVATE_KEY", "PUBLIC_KEY")
 PRACTICE = ("SECRET_KEY",)
@@ -83,6 +84,14 @@ def expected(records: Iterable[Record]) -> Expected:
             keys.pop(str(body.get("id")), None)
             gone.discard(str(body.get("id")))
     return Expected(keys=tuple(keys.values()), perhaps_made=frozenset(made), perhaps_gone=frozenset(gone))
+
+
+def recorded_quirks(records: Iterable[Record]) -> Quirks:
+    """Return what the token does otherwise than the standard says, as its first record calls it."""
+    for record in records:
+        if record.kind == Kind.TOKEN_INITIALISED:
+            return quirks_named(str(record.body.get("quirks")))
+    return STANDARD
 
 
 def check(wanted: Expected, found: Sequence[TokenObject]) -> None:

@@ -19,7 +19,7 @@ from ceremony.act_evidence import Finished, Shown, false
 from ceremony.records import Kind, Mode, recorded_certificate
 from ceremony.transcript import Record
 from shared import durable
-from shared.keys import PublicKey, certificate_key, kind_of, public_key_digest, signature_hash
+from shared.keys import CaPublicKey, ca_key, kind_of, public_key_digest, signature_hash
 from shared.signing import check_signature
 
 
@@ -80,10 +80,10 @@ def _check_restored(finished: Finished, record: Record) -> None:
     )
 
 
-def _public_key(finished: Finished, digest: str) -> PublicKey:
+def _public_key(finished: Finished, digest: str) -> CaPublicKey:
     next_roots = [recorded_certificate(record.body) for record in finished.of(Kind.NEXT_ROOT_ISSUED)]
     for certificate in (finished.root, *next_roots):
-        key = certificate_key(certificate)
+        key = ca_key(certificate)
         if public_key_digest(key) == digest:
             return key
     raise false("backup.other-key", "a key was restored that no certificate of this ceremony shows")

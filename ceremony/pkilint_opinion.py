@@ -65,9 +65,7 @@ def _unsigned(tbs: bytes, signer: CaKind) -> bytes:
     return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(signer), der.tlv(der.BIT_STRING, b"\x00"))
 
 
-def _accept(
-    judge: Callable[[bytes], Any], tbs: bytes, signer: CaKind, *, excused: frozenset[str] = frozenset()
-) -> str:
+def _accept(judge: Callable[[bytes], Any], tbs: bytes, signer: CaKind, *, excused: frozenset[str] = frozenset()) -> str:
     try:
         version = metadata.version(_PACKAGE)
     except metadata.PackageNotFoundError:

@@ -18,7 +18,7 @@ from cryptography import x509
 from ceremony.host.wheelhouse import manifest_digest
 from ceremony.transcript import GENESIS, Json
 from shared.clock import rfc3339
-from shared.keys import certificate_key, describe, fingerprint, public_key_digest
+from shared.keys import ca_key, describe, fingerprint, public_key_digest
 from shared.names import format_name
 from shared.pem import certificate_der, load_certificate_der
 
@@ -161,7 +161,7 @@ def certificate_facts(file: str, certificate: x509.Certificate) -> Facts:
         file: its name in the ceremony's directory.
         certificate: the certificate.
     """
-    key = certificate_key(certificate)
+    key = ca_key(certificate)
     return {
         "file": file,
         "subject": format_name(certificate.subject),

@@ -21,7 +21,7 @@ from ceremony.root import prepare_root
 from shared.ca_extensions import ALLOWED_ON_CA
 from shared.errors import PolicyDenied
 from shared.issue import IssuanceRequest, Issuer, Prepared, lifetime, prepare
-from shared.keys import CaPublicKey, certificate_key
+from shared.keys import CA_KINDS, CaPublicKey, ca_key
 from shared.profile import Profile, Role
 
 FOLDER = "rollover"
@@ -82,7 +82,7 @@ def prepare_link(certified: x509.Certificate, issuer: x509.Certificate, *, begin
     policies = extension_of(certified, x509.CertificatePolicies)
     request = IssuanceRequest(
         subject=certified.subject,
-        public_key=certificate_key(certified),
+        public_key=ca_key(certified),
         serial=serial,
         not_before=begin,
         not_after=end,
@@ -101,5 +101,6 @@ def link_profile(certified: x509.Certificate) -> Profile:
         role=Role.INTERMEDIATE,
         longest=lifetime(certified),
         path_length=path_length_of(certified) or 0,
+        key_kinds=CA_KINDS,
         allowed_extensions=ALLOWED_ON_CA,
     )

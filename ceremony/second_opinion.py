@@ -1,7 +1,8 @@
 """A second implementation's opinion of a chain: the openssl command line, where it is installed.
 
 Two implementations that share no code rarely share a mistake. openssl is optional: a machine without it can
-still verify, and the transcript then says that nobody else was asked.
+still verify, and the transcript then says that nobody else was asked. So it is with a kind of key that this openssl
+does not know yet: ML-DSA came with version 3.5.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from shared.errors import Fatal
+from shared.keys import PostQuantum, ca_key, kind_of
 from shared.pem import certificate_pem
 
 _TIMEOUT_SECONDS = 30
@@ -30,12 +33,12 @@ def openssl_verifies(root: x509.Certificate, below: Sequence[x509.Certificate], 
         at: aware UTC, the moment at which the chain must be valid.
 
     Returns:
-        The program's version, or ``None`` when it is not installed.
+        The program's version, or ``None`` when it is not installed or does not know the kind of key.
 
     Raises:
         Fatal: ``second-opinion.refused`` when it does not accept a chain that we accepted.
     """
-    program = shutil.which("openssl")
+    program = _program(root, *below)
     if program is None:
         return None
     with tempfile.TemporaryDirectory() as scratch:
@@ -64,12 +67,12 @@ def openssl_verifies_path(
         at: aware UTC, the moment at which the path must be valid.
 
     Returns:
-        The program's version, or ``None`` when it is not installed.
+        The program's version, or ``None`` when it is not installed or does not know the kind of key.
 
     Raises:
         Fatal: ``second-opinion.refused``.
     """
-    program = shutil.which("openssl")
+    program = _program(anchor, *between, end)
     if program is None:
         return None
     with tempfile.TemporaryDirectory() as scratch:
@@ -95,12 +98,12 @@ def openssl_verifies_list(issuer: x509.Certificate, der: bytes) -> str | None:
         der: the list.
 
     Returns:
-        The program's version, or ``None`` when it is not installed.
+        The program's version, or ``None`` when it is not installed or does not know the kind of key.
 
     Raises:
         Fatal: ``second-opinion.refused``.
     """
-    program = shutil.which("openssl")
+    program = _program(issuer)
     if program is None:
         return None
     with tempfile.TemporaryDirectory() as scratch:
@@ -112,6 +115,21 @@ def openssl_verifies_list(issuer: x509.Certificate, der: bytes) -> str | None:
         if done.returncode != 0 or "verify OK" not in done.stderr:
             raise Fatal("second-opinion.refused", "openssl refuses a revocation list that this program accepts")
         return _run(program, "version").stdout.strip()
+
+
+def _program(*certificates: x509.Certificate) -> str | None:
+    """Return the program, unless a key or a signature of these certificates is of a kind that it does not know."""
+    program = shutil.which("openssl")
+    if program is None:
+        return None
+    if any(PostQuantum.ML_DSA_65 is kind_of(ca_key(each)) or _is_ml_dsa(each) for each in certificates):
+        known = _run(program, "list", "-public-key-algorithms").stdout
+        return program if PostQuantum.ML_DSA_65.upper() in known.upper() else None
+    return program
+
+
+def _is_ml_dsa(certificate: x509.Certificate) -> bool:
+    return certificate.signature_algorithm_oid == SignatureAlgorithmOID.ML_DSA_65
 
 
 def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -36,6 +36,7 @@ from ceremony.act_evidence import Finished, act_claims, called
 from ceremony.bags import bag_claims
 from ceremony.confirmation_evidence import confirmation_claims
 from ceremony.hsm import check_attributes
+from ceremony.inventory import recorded_quirks
 from ceremony.key_evidence import key_claims
 from ceremony.paper_evidence import paper_claims
 from ceremony.plan import FIRST_ROOT, IntermediatePlan, Plan, end_of_validity
@@ -52,7 +53,7 @@ from shared import durable
 from shared.crossing.words import digest_words
 from shared.errors import RequestRejected
 from shared.issue import Issuer, clip_to_issuer, verify_signature
-from shared.keys import certificate_key, kind_of
+from shared.keys import ca_key, kind_of
 from shared.lint import lint_certificate
 from shared.lint.rules import Context
 from shared.pem import certificate_pem, load_certificate
@@ -242,12 +243,19 @@ def _key(evidence: _Evidence) -> Iterator[Claim]:
     if not isinstance(attributes, dict):
         raise _false("key.attributes", "no attributes were recorded")
     known = {name: value for name, value in attributes.items() if isinstance(value, bool | str)}
-    check_attributes(known, backup=evidence.plan.backup)
+    weak = check_attributes(
+        known,
+        backup=evidence.plan.backup,
+        rehearsal=evidence.mode is Mode.REHEARSAL,
+        quirks=recorded_quirks(evidence.records),
+    )
     if _text(generated.body, "public_key_sha256") != _text(_root_record(evidence).body, "public_key_sha256"):
         raise _false("key.root", "the root certifies another key than the one generated in the HSM")
     yield Claim(
         code="key",
-        text=f"the root's key was generated in the HSM, {_leaving(evidence)} and can only sign",
+        text=f"the root's key would be refused in a real ceremony: {'; '.join(weak)}"
+        if weak
+        else f"the root's key was generated in the HSM, {_leaving(evidence)} and can only sign",
         evidence=f"attributes in record {generated.seq}",
     )
 
@@ -262,11 +270,11 @@ def _root(evidence: _Evidence) -> Iterator[Claim]:
     plan, root = evidence.plan, evidence.certificate("root")
     record = _root_record(evidence)
     _same_as_recorded(evidence, "root.crt", root, record)
-    if root.subject != plan.root.subject or kind_of(certificate_key(root)) is not plan.root.key:
+    if root.subject != plan.root.subject or kind_of(ca_key(root)) is not plan.root.key:
         raise _false("root.plan", "root.crt has another subject or kind of key than planned")
     if root.not_valid_after_utc != end_of_validity(root.not_valid_before_utc, plan.root.years):
         raise _false("root.validity", "root.crt is valid for another time than planned")
-    verify_signature(root, certificate_key(root))
+    verify_signature(root, ca_key(root))
     _lint("root.crt", root, plan.root.profile(), None)
     yield Claim(
         code="root",
@@ -300,7 +308,7 @@ def _intermediates(evidence: _Evidence) -> Iterator[Claim]:
         )
         if certificate.not_valid_after_utc != end:
             raise _false("intermediate.validity", f"{file} is valid for another time than planned")
-        verify_signature(certificate, certificate_key(root))
+        verify_signature(certificate, ca_key(root))
         _lint(file, certificate, planned.profile(), root)
         missing = "" if (evidence.directory / file).exists() else " (never delivered: only the record holds it)"
         yield Claim(
@@ -396,7 +404,7 @@ def _same_as_recorded(evidence: _Evidence, file: str, certificate: x509.Certific
 
 def _lint(file: str, certificate: x509.Certificate, profile: Profile, root: x509.Certificate | None) -> None:
     issuer = root or certificate
-    context = Context(profile=profile, issuer_name=issuer.subject, issuer_key=certificate_key(issuer), issuer=root)
+    context = Context(profile=profile, issuer_name=issuer.subject, issuer_key=ca_key(issuer), issuer=root)
     for finding in lint_certificate(certificate, context):
         raise _false("certificate.lint", f"{file}: {finding.message} ({finding.citation})")
 

@@ -31,7 +31,7 @@ from shared.crossing.bundle import Purpose
 from shared.crossing.transfer import read_bundle
 from shared.crossing.words import digest_words
 from shared.errors import RequestRejected
-from shared.keys import PublicKey, check_public_key, fingerprint
+from shared.keys import CaPublicKey, check_ca_key, fingerprint
 from shared.pem import load_certificate
 
 _PATH = click.Path(path_type=Path)
@@ -260,9 +260,9 @@ def _requests(found: Plan, paths: Sequence[Path]) -> tuple[SigningRequest, ...]:
     return tuple(read)
 
 
-def _public_key(path: Path) -> PublicKey:
+def _public_key(path: Path) -> CaPublicKey:
     try:
         key = load_pem_public_key(durable.read_file(path, limit=64 << 10))
     except ValueError:
         raise RequestRejected("key.malformed", f"{path} is not a public key in PEM") from None
-    return check_public_key(key, what=f"public key in {path}")
+    return check_ca_key(key, what=f"public key in {path}")

@@ -186,7 +186,12 @@ def _wrap_all(continued: Continued, opened: OpenHsm) -> Backup:
     wrapped = []
     for each in inventory.expected(continued.journal.records).keys:
         key = _recorded_key(opened.token, each.key_id, each.public_key_sha256)
-        hsm.check_attributes(hsm.key_attributes(opened.token, key), backup=continued.plan.backup)
+        hsm.check_attributes(
+            hsm.key_attributes(opened.token, key),
+            backup=continued.plan.backup,
+            rehearsal=continued.setting.rehearsal,
+            quirks=opened.token.quirks,
+        )
         continued.journal.append(Kind.HSM_INTENT, {"operation": "wrap-key", "label": each.label, "id": each.key_id})
         wrapped.append(
             BackedUpKey(

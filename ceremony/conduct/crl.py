@@ -49,7 +49,7 @@ from ceremony.second_opinion import openssl_verifies_list
 from shared.clock import rfc3339
 from shared.crl import PreparedCrl, issue_crl
 from shared.errors import Fatal, RequestRejected
-from shared.keys import certificate_key, kind_of
+from shared.keys import ca_key, kind_of
 from shared.keystore import CaHsmKey
 
 
@@ -177,7 +177,7 @@ def _prepare(
                     f"the list {planned.number} was to be signed with another content once",
                     hint="give the lists a new name and higher numbers",
                 )
-            judged = pkilint_opinion.accept_list(prepared.tbs, kind_of(certificate_key(root)))
+            judged = pkilint_opinion.accept_list(prepared.tbs, kind_of(ca_key(root)))
             found.append(ReadyList(planned=planned, prepared=prepared, pkilint=judged))
         previous = planned.number
     return found

@@ -40,7 +40,7 @@ from shared import durable
 from shared.clock import rfc3339
 from shared.errors import RequestRejected
 from shared.issue import issue
-from shared.keys import certificate_key, describe, kind_of
+from shared.keys import ca_key, describe, kind_of
 from shared.names import format_name
 from shared.pem import certificate_pem
 from shared.serials import random_serial
@@ -119,7 +119,7 @@ def examine_cross(setting: Setting, name: str, other_file: Path) -> ExaminedCros
     people.step(StepName.OTHER_ROOT_READ)
     other = read_other_root(planned, durable.read_file(other_file))
     people.tell(f"subject: {format_name(other.subject)}, as planned")
-    people.tell(f"key: {describe(certificate_key(other))}; valid until {rfc3339(other.not_valid_after_utc)}")
+    people.tell(f"key: {describe(ca_key(other))}; valid until {rfc3339(other.not_valid_after_utc)}")
     signed = _signed(continued, file)
     if places_taken(continued, {file: certificate_pem(signed) if signed is not None else None}):
         raise RequestRejected("ceremony.already-signed", f"{file} was already signed, and lies here")

@@ -39,7 +39,7 @@ from ceremony.plan import ActKind, PlannedAct
 from ceremony.records import Act, Kind
 from ceremony.script import StepName
 from ceremony.transcript import Record
-from shared.errors import Fatal, NotFound, RequestRejected
+from shared.errors import Fatal, NotFound, RequestRejected, Unsupported
 from shared.keystore import Token
 
 _ERASE = "erase-token"
@@ -98,6 +98,12 @@ def examine_destruction(setting: Setting) -> Continued:
         rehearsal="ceremony rehearse destroy",
         even_destroyed=True,
     )
+    if not inventory.recorded_quirks(continued.journal.records).erasable:
+        raise Unsupported(
+            "hsm.not-erasable",
+            "the module of this token does not erase a token that is in use",
+            hint="destroy it with the vendor's tool before witnesses, and record that as an exception",
+        )
     end = destruction_of(continued.journal.records)
     page = draw(continued.plan, setting.mode, end) if end is not None else None
     if places_taken(continued, {FILE: page}):

@@ -28,7 +28,7 @@ from ceremony.conduct.directory import Journal, open_ceremony
 from ceremony.conduct.intermediate import REPLY_STEM
 from ceremony.conduct.issuers import find_issuer
 from ceremony.conduct.later import take_inventory
-from ceremony.conduct.root import record_key, sign_root
+from ceremony.conduct.root import insist_on_attributes, record_key, sign_root
 from ceremony.conduct.setting import Setting, check_host
 from ceremony.hsm.listing import ListedToken, list_tokens
 from ceremony.intermediate import SigningRequest, reply_bundle
@@ -42,7 +42,7 @@ from shared import durable
 from shared.crossing.bundle import digest
 from shared.crossing.transfer import stage_bundle
 from shared.errors import Fatal, NotFound, RequestRejected
-from shared.keys import certificate_key, public_key_digest
+from shared.keys import ca_key, public_key_digest
 from shared.keystore import CaHsmKey, Token
 from shared.pem import certificate_pem
 from shared.serials import random_serial
@@ -129,7 +129,7 @@ def _intermediate(setting: Setting, journal: Journal, plan: Plan, out: Path | No
     accepted = next(record for record in here if record.kind == Kind.REQUEST_ACCEPTED)
     request = SigningRequest(
         planned=plan.intermediate_for(certificate.subject),
-        public_key=certificate_key(certificate),
+        public_key=ca_key(certificate),
         ignored_extensions=(),
         bundle_digest=bytes.fromhex(str(accepted.body["bundle_sha256"])),
     )
@@ -273,12 +273,15 @@ class _Root:
             raise _BeginAnewError(
                 f"the shares do not open the token {found.label!r}: its throw-away PINs died with the program"
             )
+        habits = hsm.habits_of(self._setting.hsm, found.serial)
         facts: dict[str, Json] = {
             "label": found.label,
             "serial": found.serial,
             "manufacturer": found.manufacturer,
             "model": found.model,
             "firmware": found.firmware,
+            "quirks": habits.quirks.name,
+            "pin_symbols": habits.pin_symbols,
         }
         self._journal.append(Kind.TOKEN_INITIALISED, facts)
 
@@ -305,12 +308,19 @@ class _Root:
         if recorded:
             if key is None or public_key_digest(key.public_key()) != recorded[0].body.get("public_key_sha256"):
                 raise Fatal("ceremony.other-key", "the HSM does not hold the key that was recorded")
-            hsm.check_attributes(hsm.key_attributes(token, key), backup=plan.backup)
+            attributes = hsm.key_attributes(token, key)
+            insist_on_attributes(self._setting, token, attributes, label=key.label, plan=plan)
             return key
         self._setting.people.step(StepName.ROOT_KEY)
         if key is None:
             journal.append(Kind.HSM_INTENT, {"operation": GENERATE_KEY, "label": plan.root.label})
-            key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key, backup=plan.backup)
+            key = hsm.generate_root_key(
+                token,
+                label=plan.root.label,
+                kind=plan.root.key,
+                backup=plan.backup,
+                rehearsal=self._setting.rehearsal,
+            )
         record_key(self._setting, journal, token, key, plan)
         return key
 

@@ -31,6 +31,7 @@ from ceremony.conduct.later import (
     unlocked_hsm,
     write_files,
 )
+from ceremony.conduct.root import insist_on_attributes
 from ceremony.conduct.setting import Setting
 from ceremony.crl import issued_certificates
 from ceremony.inventory import GENERATE_KEY
@@ -190,7 +191,13 @@ class Rollover:
             people.tell(f"key {key.label!r}: an interrupted attempt generated it; it is taken up")
         else:
             journal.append(Kind.HSM_INTENT, {"operation": GENERATE_KEY, "label": planned.label})
-            key = hsm.generate_root_key(token, label=planned.label, kind=planned.key, backup=continued.plan.backup)
+            key = hsm.generate_root_key(
+                token,
+                label=planned.label,
+                kind=planned.key,
+                backup=continued.plan.backup,
+                rehearsal=continued.setting.rehearsal,
+            )
         attributes = hsm.key_attributes(token, key)
         facts = key_facts(
             label=key.label,
@@ -199,10 +206,9 @@ class Rollover:
             attributes=attributes,
         )
         journal.append(Kind.NEXT_KEY_GENERATED, {"name": self._name, **facts})
-        hsm.check_attributes(attributes, backup=continued.plan.backup)
+        insist_on_attributes(continued.setting, token, attributes, label=key.label, plan=continued.plan)
         if kind_of(key.public_key()) is not planned.key:
             raise Fatal("ceremony.other-key", "the key in the HSM is of another kind than planned")
-        people.tell(f"key {key.label!r}: generated inside, {continued.plan.leaving}, can only sign")
         return key
 
     def _next_root(self, key: CaHsmKey, serial: int) -> Prepared:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ def check_root(setting: Setting, plan: Plan, outputs: Sequence[Path]) -> tuple[H
     for path in outputs:
         _check_place(path)
     findings = (*check_host(setting), confirm_time(setting))
-    hsm.check_blank(setting.hsm)
+    hsm.check_blank(setting.hsm, {plan.root.key, *(each.root.key for each in plan.rollovers)})
     return findings
 
 
@@ -197,16 +197,20 @@ def _initialise(setting: Setting, journal: Journal, dealing: _Dealing) -> tuple[
         return pins[0]
 
     info = hsm.initialise_with(setting.hsm, derive, rng=setting.rng)
+    habits = hsm.habits_of(setting.hsm, info.serial)
     facts: dict[str, Json] = {
         "label": info.label,
         "serial": info.serial,
         "manufacturer": info.manufacturer,
         "model": info.model,
         "firmware": info.firmware,
+        "quirks": habits.quirks.name,
+        "pin_symbols": habits.pin_symbols,
     }
     journal.append(Kind.TOKEN_INITIALISED, facts)
     people.tell(f"token {info.label!r}, serial {info.serial} ({info.manufacturer} {info.model})")
-    people.tell("its PINs are now the derived ones; the throw-away PINs are refused")
+    untried = "not tried, for it forgets no wrong try" if habits.quirks.wrong_tries_stay else "refused"
+    people.tell(f"its PINs are now the derived ones ({habits.pin_symbols} symbols); the throw-away PINs are {untried}")
     return info.serial, pins[0].user
 
 
@@ -217,7 +221,9 @@ def _make_root(setting: Setting, journal: Journal, plan: Plan, serial: str, user
     with hsm.open_token(setting.hsm, serial, user_pin) as token:
         take_inventory(setting, journal, token, Moment.BEFORE)
         journal.append(Kind.HSM_INTENT, {"operation": GENERATE_KEY, "label": plan.root.label})
-        key = hsm.generate_root_key(token, label=plan.root.label, kind=plan.root.key, backup=plan.backup)
+        key = hsm.generate_root_key(
+            token, label=plan.root.label, kind=plan.root.key, backup=plan.backup, rehearsal=setting.rehearsal
+        )
         record_key(setting, journal, token, key, plan)
         take_inventory(setting, journal, token, Moment.AFTER)
         # 8.
@@ -238,8 +244,22 @@ def record_key(setting: Setting, journal: Journal, token: Token, key: CaHsmKey, 
         Kind.KEY_GENERATED,
         key_facts(label=key.label, key_id=key.key_id, public_key_sha256=digest, attributes=attributes),
     )
-    hsm.check_attributes(attributes, backup=plan.backup)
-    setting.people.tell(f"key {key.label!r}: generated inside, {plan.leaving}, can only sign")
+    insist_on_attributes(setting, token, attributes, label=key.label, plan=plan)
+
+
+def insist_on_attributes(
+    setting: Setting, token: Token, attributes: Mapping[str, bool | str], *, label: str, plan: Plan
+) -> None:
+    """Insist that a key is as it must be, and tell people so; in a rehearsal, tell what weakens the evidence.
+
+    Raises:
+        Fatal: ``hsm.key-exposed``.
+    """
+    weak = hsm.check_attributes(attributes, backup=plan.backup, rehearsal=setting.rehearsal, quirks=token.quirks)
+    for each in weak:
+        setting.people.tell(f"(rehearsal: the key {label!r} would be refused in a real ceremony: {each})")
+    if not weak:
+        setting.people.tell(f"key {label!r}: generated inside, {plan.leaving}, can only sign")
 
 
 def sign_root(setting: Setting, journal: Journal, plan: Plan, key: CaHsmKey, *, serial: int) -> x509.Certificate:
@@ -261,7 +281,7 @@ def sign_root(setting: Setting, journal: Journal, plan: Plan, key: CaHsmKey, *, 
     journal.append(Kind.CERTIFICATE_ISSUED, {**certificate_facts(file, certificate), **opinions})
     durable.write_new(setting.directory.root, certificate_pem(certificate))
     people.show_digest(f"certificate {setting.directory.root}", bytes.fromhex(fingerprint(certificate)))
-    people.tell(f"second opinion: {version or 'openssl is not installed'}; pkilint: {judged}")
+    people.tell(f"second opinion: {version or 'no openssl here knows this kind of key'}; pkilint: {judged}")
     return certificate
 
 

@@ -198,8 +198,8 @@ class _Rotation:
                 "to_set": dealt.set_id,
             },
         )
-        hsm.replace_pins(self._setting.hsm, self._serial, old=_pins(old), new=_pins(new))
-        self._succeed(new, live, dealt.commitments, old_pins="refused")
+        known = hsm.replace_pins(self._setting.hsm, self._serial, old=_pins(old), new=_pins(new))
+        self._succeed(new, live, dealt.commitments, old_pins=known)
 
     def finish(self, replacing: DealtSet) -> None:
         """Finish a replacement of the PINs whose outcome nobody knows: try the new ones, then the old ones."""
@@ -215,8 +215,7 @@ class _Rotation:
         else:
             people.tell("the HSM does not take both new PINs yet: a quorum of the old shares is needed")
             old = shares.combine(people.quorum(live.commitments), live.commitments)
-            hsm.finish_replacing(self._setting.hsm, self._serial, old=_pins(old), new=_pins(new), done=found)
-            old_pins = "refused"
+            old_pins = hsm.finish_replacing(self._setting.hsm, self._serial, old=_pins(old), new=_pins(new), done=found)
         self._succeed(new, live.commitments, replacing.commitments, old_pins=old_pins)
 
     def take_back(self, replacing: DealtSet) -> None:

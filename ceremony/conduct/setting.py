@@ -16,7 +16,7 @@ from ceremony.terminal import People
 from ceremony.transcript import LIMIT_BYTES, verify_chain
 from shared import durable
 from shared.clock import Clock
-from shared.errors import PolicyDenied
+from shared.errors import PolicyDenied, RequestRejected
 
 Rng = Callable[[int], bytes]
 """Returns the asked number of random bytes."""
@@ -33,6 +33,11 @@ class Scene:
     watch: Watch | None = None
     """The rehearsal that a real act must repeat."""
 
+    @property
+    def rehearsal(self) -> bool:
+        """Whether it is for practice."""
+        return self.mode is Mode.REHEARSAL
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting(Scene):
@@ -40,6 +45,14 @@ class Setting(Scene):
 
     hsm: HsmSettings
     rng: Rng
+
+    def __post_init__(self) -> None:
+        if self.hsm.software_keys and not self.rehearsal:
+            raise RequestRejected(
+                "hsm.software-keys",
+                "hsm.toml allows software keys, which are for rehearsals only",
+                hint="a real ceremony's keys are made in its HSM: remove software_keys",
+            )
 
 
 def check_host(setting: Scene) -> tuple[host.HostFinding, ...]:

@@ -4,7 +4,14 @@ from ceremony.hsm.cryptoki import PinLimits
 from ceremony.hsm.pins import Pins, PinsFound, finish_replacing, replace_pins, take_back, try_pins
 from ceremony.hsm.root_key import check_attributes, generate_root_key, key_attributes
 from ceremony.hsm.settings import HsmSettings, load_hsm_settings
-from ceremony.hsm.tokens import check_blank, hsm_random, initialise_token, initialise_with, open_token
+from ceremony.hsm.tokens import (
+    check_blank,
+    habits_of,
+    hsm_random,
+    initialise_token,
+    initialise_with,
+    open_token,
+)
 from shared.keystore import CaHsmKey, Token, TokenInfo, TokenObject
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "check_blank",
     "finish_replacing",
     "generate_root_key",
+    "habits_of",
     "hsm_random",
     "initialise_token",
     "initialise_with",

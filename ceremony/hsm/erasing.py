@@ -6,6 +6,7 @@ Invariant: ``erase_token`` returns only when the PIN that opened the token does 
 from __future__ import annotations
 
 from ceremony.hsm import cryptoki
+from ceremony.hsm.pins import fitted
 from ceremony.hsm.settings import HsmSettings
 from shared.errors import Fatal, NotFound, PeerFailed, Unauthenticated
 
@@ -36,6 +37,9 @@ def erase_token(
         PeerFailed: ``hsm.*``.
     """
     module = settings.activate()
+    token = next((each for each in module.tokens() if each.info.serial == serial), None)
+    if token is not None:
+        so_pin, user_pin = fitted(module, token, so_pin), fitted(module, token, user_pin)
     try:
         cryptoki.initialise(module, module.select(serial=serial), label=ERASED_LABEL, so_pin=so_pin)
     except NotFound as missing:

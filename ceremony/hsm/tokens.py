@@ -16,16 +16,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ceremony.hsm import cryptoki
-from ceremony.hsm.pins import Pins, check_pins, replace_pins
+from ceremony.hsm.pins import Pins, check_pins, fitted, replace_pins
 from ceremony.hsm.practice import PracticeToken
 from ceremony.hsm.settings import HsmSettings
+from ceremony.secret import PIN_SYMBOLS
 from shared.errors import PeerFailed, RequestRejected, Unsupported
 from shared.keys import CaKind, PostQuantum
-from shared.keystore import Module, Token, TokenInfo, require_mechanism
+from shared.keystore import Module, Quirks, Token, TokenInfo, require_mechanism
 from shared.keystore.failures import translated
 from shared.keystore.module import LOCK, FoundToken, pin_text
+from shared.keystore.quirks import SHORTEST_DERIVED_PIN
 
 RANDOM_BYTES = 64
 _THROW_AWAY_BYTES = 20
@@ -49,6 +52,12 @@ def check_blank(settings: HsmSettings, kinds: Iterable[CaKind] = ()) -> None:
     try:
         module = settings.activate(create=True)
         blank = _blank_token(module, settings)
+        if (longest := cryptoki.pin_limits(module, blank).longest) < SHORTEST_DERIVED_PIN:
+            raise RequestRejected(
+                "hsm.pin-length",
+                f"the token takes PINs of at most {longest} characters; the least is {SHORTEST_DERIVED_PIN}",
+                hint="use another HSM",
+            )
         for kind in kinds:
             if not (settings.software_keys and isinstance(kind, PostQuantum)):
                 # Some tokens do not say before they are initialised what they can do.
@@ -64,7 +73,7 @@ def initialise_token(settings: HsmSettings, *, so_pin: bytes, user_pin: bytes) -
     """Initialise the one blank token, or the blank token with the serial of the settings.
 
     1. everything that can be refused is, before anything is changed: label taken, no blank token, PIN lengths;
-    2. C_InitToken with the security officer's PIN;
+    2. C_InitToken with the security officer's PIN; some tokens come with one, which is replaced then;
     3. the token is found again, by its label; it has its serial now;
     4. the security officer sets the user PIN;
     5. the user PIN is proven by a login.
@@ -85,9 +94,17 @@ def initialise_token(settings: HsmSettings, *, so_pin: bytes, user_pin: bytes) -
     blank = _blank_token(module, settings)
     check_pins(module, blank, Pins(so=so_pin, user=user_pin))
     # 2. Initialise.
-    cryptoki.initialise(module, blank, label=settings.token_label, so_pin=so_pin)
+    factory = module.quirks(blank).factory_so_pin
+    cryptoki.initialise(module, blank, label=settings.token_label, so_pin=factory or so_pin)
     # 3. Slots and serials are new after that.
     made = module.select(label=settings.token_label)
+    if factory is not None:
+        with (
+            module.session(made, factory, writable=True, security_officer=True) as session,
+            LOCK,
+            translated("replacing the security officer's PIN that the token came with"),
+        ):
+            session.set_pin(pin_text(factory), pin_text(so_pin))
     # 4. The user PIN.
     with (
         module.session(made, so_pin, writable=True, security_officer=True) as session,
@@ -134,6 +151,28 @@ def initialise_with(
     return info
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What is recorded of an initialised token, beside its name."""
+
+    quirks: Quirks
+    """What it does otherwise than the standard says."""
+    pin_symbols: int
+    """How many symbols of the derived PINs it takes, 5 bits each."""
+
+
+def habits_of(settings: HsmSettings, serial: str) -> Habits:
+    """Return what is recorded of an initialised token, beside its name.
+
+    Raises:
+        NotFound: ``hsm.token-missing``.
+        PeerFailed: ``hsm.*``.
+    """
+    module = settings.activate()
+    token = module.select(serial=serial)
+    return Habits(quirks=module.quirks(token), pin_symbols=len(fitted(module, token, bytes(PIN_SYMBOLS))))
+
+
 @contextmanager
 def open_token(settings: HsmSettings, serial: str | None, pin: bytes, *, writable: bool = True) -> Iterator[Token]:
     """Log in to the ceremony's token for the length of a ``with`` block.
@@ -155,6 +194,7 @@ def open_token(settings: HsmSettings, serial: str | None, pin: bytes, *, writabl
     known = serial or settings.token_serial
     label = None if known else settings.token_label
     kind = PracticeToken if settings.software_keys else Token
+    pin = fitted(module, module.select(serial=known, label=label), pin)
     with kind.open(module, pin=pin, serial=known, label=label, writable=writable) as token:
         yield token
 

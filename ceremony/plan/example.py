@@ -13,7 +13,7 @@ organization = "Example"
 
 [root]
 common_name = "Example Root CA"
-key = "ec-p384"        # ec-p256, ec-p384, rsa or ed25519, generated inside the HSM
+key = "ec-p384"        # ec-p256, ec-p384, rsa, ed25519 or ml-dsa-65, generated inside the HSM
 label = "example-root" # the label of the key in the HSM
 years = 10
 

@@ -39,7 +39,7 @@ from ceremony.plan.values import moment, name_of, text
 from shared import names
 from shared.ca_extensions import CaExtensions, parse_http_url, parse_oid, parse_subtrees
 from shared.errors import RequestRejected
-from shared.keys import KeyKind
+from shared.keys import CaKind, KeyKind, PostQuantum
 from shared.serials import parse_serial
 from shared.strict import Table
 
@@ -47,7 +47,9 @@ VERSION = 1
 _STEM = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
 _RESERVED_STEMS = frozenset({"root", "plan", "transcript"})
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_ROOT_KINDS = (KeyKind.EC_P256, KeyKind.EC_P384, KeyKind.RSA, KeyKind.ED25519)
+_ROOT_KINDS: dict[str, CaKind] = {
+    kind.value: kind for kind in (KeyKind.EC_P256, KeyKind.EC_P384, KeyKind.RSA, KeyKind.ED25519, PostQuantum.ML_DSA_65)
+}
 _MOST_ROOT_YEARS = 25
 _MOST_PATH_LENGTH = 5
 # SLIP-39: at most 16 groups of at most 16 shares; a threshold of one over several shares does not exist there.
@@ -186,7 +188,7 @@ def _root(table: Table, organization: str) -> RootPlan:
         raise table.refuse("key", f"one of {', '.join(_ROOT_KINDS)} is wanted")
     return RootPlan(
         subject=subject,
-        key=KeyKind(kind),
+        key=_ROOT_KINDS[kind],
         label=text(table, "label"),
         years=_years(table),
         path_length=_path_length(table, UNSAID),

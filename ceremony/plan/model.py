@@ -12,7 +12,7 @@ from ceremony.share_shape import GroupShape, SetShape
 from shared import names
 from shared.ca_extensions import ALLOWED_ON_CA, CaExtensions
 from shared.errors import RequestRejected
-from shared.keys import KeyKind
+from shared.keys import CaKind
 from shared.profile import Profile, intermediate_profile, root_profile
 
 FIRST_ROOT = ""
@@ -60,7 +60,7 @@ class RootPlan:
     """What the plan says of a root."""
 
     subject: x509.Name
-    key: KeyKind
+    key: CaKind
     label: str
     years: int
     path_length: int = 1

@@ -219,7 +219,7 @@ class Token:
                 | dict.fromkeys(self.quirks.omitted, DEFAULT),
             }
             with translated("generating a key in the token"):
-                _generate_pair(session, kind, rsa_bits, common)
+                _generate_pair(session, kind, rsa_bits, dict.fromkeys(self.quirks.omitted_public, DEFAULT), common)
             return self.find(key_id=identifier)
 
     def check_new(self, label: str, key_id: bytes) -> bytes:
@@ -452,21 +452,23 @@ def require_mechanism(module: Module, found: FoundToken, kind: CaKind) -> None:
         )
 
 
-def _generate_pair(session: types.Session, kind: CaKind, rsa_bits: int, common: Mapping[str, Any]) -> None:
+def _generate_pair(
+    session: types.Session, kind: CaKind, rsa_bits: int, public: Mapping[Attribute, Any], common: Mapping[str, Any]
+) -> None:
     if kind is KeyKind.RSA:
-        session.generate_keypair(KeyType.RSA, rsa_bits, **common)
+        session.generate_keypair(KeyType.RSA, rsa_bits, public_template=dict(public), **common)
     elif isinstance(kind, PostQuantum):
         session.generate_keypair(
             KeyType.ML_DSA,
             mechanism=_GENERATED_BY[kind],
-            public_template={Attribute.PARAMETER_SET: ML_DSA_65},
+            public_template={**public, Attribute.PARAMETER_SET: ML_DSA_65},
             **common,
         )
     else:
         session.generate_keypair(
             KeyType.EC_EDWARDS if kind is KeyKind.ED25519 else KeyType.EC,
             mechanism=_GENERATED_BY[kind],
-            public_template={Attribute.EC_PARAMS: EC_PARAMETERS[kind]},
+            public_template={**public, Attribute.EC_PARAMS: EC_PARAMETERS[kind]},
             **common,
         )
 

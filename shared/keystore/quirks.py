@@ -33,6 +33,8 @@ class Quirks:
     """How the token's model begins; ``None`` for any."""
     omitted: frozenset[Attribute] = frozenset()
     """What must not stand in the template of a new private key, not even as false."""
+    omitted_public: frozenset[Attribute] = frozenset()
+    """The same of its public key."""
     misreported: Mapping[str, str] = field(default_factory=dict)
     """Attributes that a new key shows wrongly, by PKCS#11's names without ``CKA_``, and why that is known."""
     factory_so_pin: bytes | None = field(default=None, repr=False)
@@ -66,6 +68,7 @@ TABLE: tuple[Quirks, ...] = (
         name="tpm2-pkcs11",
         library="tpm2-software.github.io",
         omitted=frozenset({Attribute.ENCRYPT, Attribute.WRAP, Attribute.VERIFY, Attribute.DECRYPT}),
+        omitted_public=frozenset({Attribute.ENCRYPT, Attribute.WRAP}),
         misreported={"DECRYPT": "every key gets the TPM's decrypt attribute; no mechanism uses it with an EC key"},
         wrong_tries_stay=True,
         erasable=False,

@@ -36,7 +36,7 @@ def fit_host(monkeypatch: pytest.MonkeyPatch, *, fit: bool) -> None:
 
 
 def request_bundle(
-    key: keys.PrivateKey,
+    key: keys.CaPrivateKey,
     *,
     subject: x509.Name = SUBJECT,
     extensions: Sequence[x509.ExtensionType] = (),
@@ -46,7 +46,8 @@ def request_bundle(
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     for extension in extensions:
         builder = builder.add_extension(extension, critical=True)
-    csr = bytearray(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER))
+    algorithm = hashes.SHA256() if isinstance(keys.kind_of(key), keys.KeyKind) else None
+    csr = bytearray(builder.sign(key, algorithm).public_bytes(Encoding.DER))
     if damage:
         csr[-1] ^= 1
     return Bundle(
