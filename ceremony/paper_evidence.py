@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ceremony import paper
 from ceremony.conduct.dealing import Sheet, sheet_facts
+from ceremony.mending import set_aside
 from ceremony.plan import Plan
 from ceremony.plan_history import PlanHistory
 from ceremony.records import Kind, Mode
@@ -101,7 +102,7 @@ def _accounted_for(
     directory: Path, plans: PlanHistory, records: Sequence[Record], written: Sequence[Record]
 ) -> Iterator[tuple[str, str, str]]:
     # 3.
-    known = {"transcript.jsonl", *(day.file for day in plans.days)}
+    known = {"transcript.jsonl", *(day.file for day in plans.days), *set_aside(records)}
     known |= {str(record.body.get("file")) for record in records if record.kind == Kind.CERTIFICATE_ISSUED}
     papers = {name for record in written for name in _paths(record)}
     found = sorted(_files(directory))

@@ -103,6 +103,7 @@ class Kind(StrEnum):
     OUTCOME_FOUND = "outcome-found"
     ACT_CLOSED = "act-closed"
     ACT_SIGNED = "act-signed"
+    TRANSCRIPT_MENDED = "transcript-mended"
 
 
 class DigestCheck(StrEnum):
@@ -129,6 +130,7 @@ BETWEEN_ACTS = frozenset(
         Kind.BAG_SEALED,
         Kind.BAG_OPENED,
         Kind.ACT_SIGNED,
+        Kind.TRANSCRIPT_MENDED,
         Kind.SCRIPT_RENDERED,
         Kind.FACT_CONFIRMED,
         Kind.STEP_CONFIRMED,

@@ -13,7 +13,8 @@ Invariants:
 * one record has exactly one encoding, and verification insists on it: ASCII only, sorted keys, no floating
   point, whole numbers that every JSON reader keeps exact;
 * times never go back;
-* a record is on the disk when ``append`` returns; nothing ever rewrites a line;
+* a record is on the disk when ``append`` returns; nothing ever rewrites a line. A last line that has no end was never
+  a record: ``ceremony.mending`` sets it aside, and says so in the next one;
 * callers put no secret in: whatever is recorded will be published.
 """
 
@@ -142,28 +143,52 @@ class Transcript:
         """
         last = self._records[-1]
         # 1.
-        with _locked(self._path):
+        with locked(self._path):
             # 2.
             if hashlib.sha256(durable.read_file(self._path, limit=LIMIT_BYTES)).digest() != self._known.digest():
                 raise Fatal("transcript.changed", f"{self._path} was changed by somebody else during the ceremony")
             # 3.
-            time = rfc3339(self._clock.now())
-            if time < rfc3339(last.time):
-                raise RequestRejected(
-                    "transcript.clock-stepped-back",
-                    f"the clock says {time}, the last record was made at {rfc3339(last.time)}",
-                    hint="set the clock right and run the step again",
-                )
-            if kind == GENESIS:
-                raise _unfit("kind genesis is for the first record only")
-            line = _encode(seq=last.seq + 1, prev=last.digest.hex(), time=time, kind=kind, body=body)
-            record = _read_line(line, previous=last)
+            line, record = following(last, self._clock, kind, body)
             # 4.
             with _signals_held_back():
                 durable.append_line(self._path, line[:-1])
                 self._known.update(line)
                 self._records = (*self._records, record)
         return record
+
+
+def following(last: Record, clock: Clock, kind: str, body: Mapping[str, Json]) -> tuple[bytes, Record]:
+    """Encode the record after another one, and read it back as a verifier would.
+
+    Args:
+        last: the record before it.
+        clock: gives it its time.
+        kind: what is recorded.
+        body: what happened.
+
+    Returns:
+        The line with its newline, and the record.
+
+    Raises:
+        RequestRejected: ``transcript.bad-record``, or ``transcript.clock-stepped-back``.
+    """
+    time = rfc3339(clock.now())
+    if time < rfc3339(last.time):
+        raise RequestRejected(
+            "transcript.clock-stepped-back",
+            f"the clock says {time}, the last record was made at {rfc3339(last.time)}",
+            hint="set the clock right and run the step again",
+        )
+    if kind == GENESIS:
+        raise _unfit("kind genesis is for the first record only")
+    line = _encode(seq=last.seq + 1, prev=last.digest.hex(), time=time, kind=kind, body=body)
+    return line, _read_line(line, previous=last)
+
+
+def split_torn(data: bytes) -> tuple[bytes, bytes]:
+    """Split a transcript's bytes behind its last complete line; the rest is empty unless a line was torn."""
+    end = data.rfind(b"\n") + 1
+    return data[:end], data[end:]
 
 
 def verify_chain(data: bytes, *, expected_head: bytes | None = None) -> tuple[Record, ...]:
@@ -193,7 +218,7 @@ def verify_chain(data: bytes, *, expected_head: bytes | None = None) -> tuple[Re
         raise RequestRejected(
             "transcript.torn",
             f"transcript line {len(lines) + 1} is incomplete: it has no end",
-            hint="the machine may have stopped while writing it; keep the file as evidence",
+            hint="the machine may have stopped while writing it: `ceremony resume` keeps it aside, and records that",
         )
     records: list[Record] = []
     for line in lines:
@@ -348,7 +373,12 @@ def _signals_held_back() -> Iterator[None]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a transcript's lock for the length of a ``with`` block.
+
+    Raises:
+        StoreFailed: ``transcript.in-use`` or ``file.write-failed``.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:

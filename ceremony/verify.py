@@ -38,6 +38,7 @@ from ceremony.confirmation_evidence import confirmation_claims
 from ceremony.hsm import check_attributes
 from ceremony.inventory import recorded_quirks
 from ceremony.key_evidence import key_claims
+from ceremony.mending import mending_claims
 from ceremony.paper_evidence import paper_claims
 from ceremony.plan import FIRST_ROOT, IntermediatePlan, Plan, end_of_validity
 from ceremony.plan_evidence import plan_claims
@@ -363,6 +364,8 @@ def _files(evidence: _Evidence) -> Iterator[Claim]:
         yield Claim(code=code, text=text, evidence=shown)
     for text, shown in script_claims(evidence.plans, evidence.records):
         yield Claim(code="script", text=text, evidence=shown)
+    for text, shown in mending_claims(evidence.directory, evidence.records):
+        yield Claim(code="mended", text=text, evidence=shown)
 
 
 def _signatures(evidence: _Evidence) -> Iterator[Claim]:

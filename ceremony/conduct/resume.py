@@ -2,6 +2,7 @@
 
 The steps; the numbers return in the code.
 
+0. a last line that was torn is set aside, once the people agree, and the record says so (``ceremony.mending``);
 1. the transcript verifies, and tells which act is open and what its last record is;
 2. an intermediate that was signed is delivered from its record; one that was not, was not signed: the act is given up;
 3. a plan that was recorded is in force, and its act is closed; one that was not is not, and the act is given up;
@@ -33,6 +34,7 @@ from ceremony.conduct.setting import Setting, check_host
 from ceremony.hsm.listing import ListedToken, list_tokens
 from ceremony.intermediate import SigningRequest, reply_bundle
 from ceremony.inventory import GENERATE_KEY, Moment
+from ceremony.mending import find_torn, mend
 from ceremony.plan import Plan
 from ceremony.records import OPENINGS, Act, Kind, Mode, recorded_certificate
 from ceremony.script import StepName
@@ -75,6 +77,8 @@ def resume(setting: Setting, *, out: Path | None = None) -> Resumed:
         PeerFailed: ``hsm.*``.
         Fatal: when something does not hold.
     """
+    # 0.
+    mended = _mend(setting)
     # 1.
     journal, plans = open_ceremony(setting.directory, setting.clock)
     if journal.mode is not setting.mode:
@@ -82,6 +86,8 @@ def resume(setting: Setting, *, out: Path | None = None) -> Resumed:
     if str(journal.records[0].body["plan"]) != plans.first.digest.hex():
         raise RequestRejected("ceremony.plan-changed", "plan.toml is not the plan that this ceremony began with")
     inside = journal.abandoned()
+    if inside is None and mended is not None:
+        return Resumed(finished=True, what=f"{mended}; no act is open", head=journal.head())
     if inside is None:
         raise RequestRejected(
             "resume.nothing-open", "no act is open in this record", hint="run the next act of the plan"
@@ -97,6 +103,23 @@ def resume(setting: Setting, *, out: Path | None = None) -> Resumed:
         f"the act {inside} was interrupted",
         hint=f"run the command of the act {inside} again: it looks at what was done, and finishes it",
     )
+
+
+def _mend(setting: Setting) -> str | None:
+    # 0. Never silently: people see what is torn, and say that it may be set aside.
+    setting.directory.check_begun()
+    torn = find_torn(setting.directory.transcript)
+    if torn is None:
+        return None
+    if torn.records[0].body.get("mode") != setting.mode:
+        raise RequestRejected("ceremony.other-mode", f"this ceremony is not a {setting.mode.value} one")
+    people = setting.people
+    people.tell(f"{torn.describe()}. What it was going to say was told to nobody, and counts as not recorded.")
+    people.confirm("The torn line may be kept in a file of its own, and the record go on after the line before it")
+    record = mend(torn, setting.clock)
+    what = f"the torn line {torn.line} is kept in {record.body['file']}, and record {record.seq} says so"
+    people.tell(what)
+    return what
 
 
 def _resumed(setting: Setting, journal: Journal, act: Act) -> None:
