@@ -99,6 +99,15 @@ class WordEntry:
             self.note = f"{self._word} is letters only"
         return None
 
+    def look_at(self, number: int) -> None:
+        """Go to a word that is probably wrong, so that it can be typed again.
+
+        Args:
+            number: the word's, from 1.
+        """
+        if self._path is None and not self._typed:
+            self._place = number - 1
+
     def line(self, room: int) -> str:
         """Return what to show, in at most ``room`` characters."""
         if self._path is not None:

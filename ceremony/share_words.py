@@ -8,7 +8,7 @@ decides that.
 Invariants:
 
 * an error names the *number* of a word, never a word, and suggests none: a hint at the right word would leak
-  part of a share to whoever tries;
+  part of a share to whoever tries (``share_checksum`` says why a number does not);
 * an ``EnteredShare`` shows no word in its ``repr``;
 * group and member are the numbers people see, from 1: SLIP-39's indexes plus one.
 """
@@ -25,6 +25,7 @@ from shamir_mnemonic import MnemonicError
 from shamir_mnemonic.share import Share as Slip39Share
 from shamir_mnemonic.wordlist import WORDLIST
 
+from ceremony.share_checksum import suspects
 from shared import durable
 from shared.errors import RequestRejected
 
@@ -171,7 +172,7 @@ def decode_words(words: Sequence[str]) -> EnteredShare:
         # The library's message quotes the first words: it must not be shown, nor kept as a cause.
         raise RequestRejected(
             "share.checksum",
-            "the words do not fit together: at least one is wrong, or two have changed places",
+            f"the words do not fit together: {_what_is_wrong(suspects(words))}",
             hint="compare every word and its number with the sheet",
         ) from None
     if decoded.member_threshold == 1 and decoded.group_threshold == 1:
@@ -192,6 +193,15 @@ def decode_words(words: Sequence[str]) -> EnteredShare:
         identifier=decoded.identifier,
         value=decoded.value,
     )
+
+
+def _what_is_wrong(numbers: Sequence[int]) -> str:
+    match numbers:
+        case (number,):
+            return f"word {number} is probably wrong"
+        case (first, second):
+            return f"words {first} and {second} have probably changed places"
+    return "at least one is wrong, or two have changed places"
 
 
 def opening_words(identifier: int) -> tuple[str, str]:

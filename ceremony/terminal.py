@@ -21,6 +21,7 @@ from ceremony.keyboard import unseen_keys
 from ceremony.printing import Printer
 from ceremony.records import DigestCheck, Kind
 from ceremony.script import Step, StepName
+from ceremony.share_checksum import suspects
 from ceremony.share_entry import HELP, Complete, Scan, WordEntry
 from ceremony.share_scan import scan_share
 from ceremony.shares import EnteredShare, Progress, Share, ShareCommitments, parse_share, read_words_file
@@ -308,6 +309,8 @@ class AtTerminal(_Narrator):
                         # On a line of its own: it may be longer than what is left beside the word.
                         draw(lambda _: "")
                         click.echo(f"\r    {refusal.message}", err=True)
+                        if isinstance(outcome, Complete) and (numbers := suspects(outcome.words)):
+                            entry.look_at(numbers[0])
                     if attempts == _MOST_ATTEMPTS:
                         break
                 draw(entry.line)

@@ -377,3 +377,15 @@ def test_printing_by_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(RequestRejected) as refused:
             printer(command)
         assert refused.value.code == "printer.command"
+
+
+def test_after_a_wrong_word_the_cursor_is_on_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The custodian types one word again, not 33; and what is shown names its number alone."""
+    wrong = next(word for word in WORDLIST if word != WORDS[16])
+    text = " ".join((*WORDS[:16], wrong, *WORDS[17:])) + " " + WORDS[16] + "  " + " " * 20
+    share, found = AtTerminal(keyboard=types(lambda _: text)).enter(SET.commitments, "type")
+    shown = capsys.readouterr().err
+    assert share.words == WORDS
+    assert found.index == SET.shares[1].index
+    assert "word 17 is probably wrong" in shown
+    assert not any(re.search(rf"\\b{word}\\b", shown) for word in (WORDS[16], wrong))

@@ -35,6 +35,8 @@ MESSAGES = {
     "a share has # words, not #",
     "word # is not in the word list",
     "the words do not fit together: at least one is wrong, or two have changed places",
+    "the words do not fit together: word # is probably wrong",
+    "the words do not fit together: words # and # have probably changed places",
     "the code is not that of a share sheet, or it was cut off",
     "the code is of version #, this program reads version #",
     "the code says share #, its words say share #",
@@ -142,6 +144,7 @@ def test_any_single_wrong_word_is_refused(place: int, other: str) -> None:
     words = [*WORDS[:place], other, *WORDS[place + 1 :]]
     error = refused(" ".join(words))
     assert error.code == "share.checksum"
+    assert error.message.endswith(f": word {place + 1} is probably wrong")
 
 
 def test_every_pair_of_swapped_words_is_refused() -> None:
@@ -152,7 +155,9 @@ def test_every_pair_of_swapped_words_is_refused() -> None:
                 continue
             words = list(WORDS)
             words[first], words[second] = words[second], words[first]
-            assert refused(" ".join(words)).code == "share.checksum"
+            error = refused(" ".join(words))
+            assert error.code == "share.checksum"
+            assert error.message.endswith(f": words {first + 1} and {second + 1} have probably changed places")
 
 
 def _other_slip39(groups: list[tuple[int, int]], *, extendable: bool = True, exponent: int = 1) -> str:
