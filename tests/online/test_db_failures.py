@@ -6,14 +6,16 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from fakes.clock import NOON
 from fakes.databases import NETWORKED, discard, shared_server, start_server
 from fakes.ports import free_port
 from fakes.relay import Relay
-from fakes.rows import certificate_row, token_use
+from fakes.rows import certificate_row, revocation_of, token_use
 
 from online.config import DatabaseSettings
 from online.store.networked.engine import Gate, Session
@@ -281,3 +283,30 @@ def test_a_password_file_is_read_and_must_be_private(tmp_path: Path) -> None:
         asyncio.run(ready())
     assert failed.value.code == "store.passfile"
     assert PASSWORD not in str(failed.value)
+
+
+@pytest.mark.parametrize("kind", NETWORKED)
+async def test_the_documented_privileges_are_enough(kind: str) -> None:
+    """A node that owns its tables could be made to drop them; one with too little fails at its first revocation."""
+    server = shared_server(kind)
+    settings = await asyncio.to_thread(server.fresh)
+    name, user = settings.where.rpartition("/")[2], f"node{free_port()}"
+    if kind == "postgresql":
+        grants = ["SELECT, INSERT, UPDATE, DELETE ON ALL TABLES", "USAGE ON ALL SEQUENCES"]
+        server.run(f"CREATE ROLE {user} LOGIN", database=name)
+        for grant in grants:
+            server.run(f"GRANT {grant} IN SCHEMA public TO {user}", database=name)
+    else:
+        server.run(f"CREATE USER {user}@127.0.0.1 IDENTIFIED BY '{PASSWORD}'")
+        server.run(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO {user}@127.0.0.1")
+    store = open_store(elsewhere(settings, user=user))
+    row = certificate_row()
+    await store.record_certificate(token=token_use(), certificate=row)
+    await store.record_revocation(token=None, revocation=revocation_of(row.serial, key="stolen"))
+    number = await store.crls.reserve(now=NOON)
+    assert await store.crls.reserve(now=NOON) == number + 1
+    assert await store.forget_tokens(expired_before=NOON + timedelta(days=1)) == 1
+    assert await store.drop_ended([row]) == 0
+    assert (await store.census(now=NOON)).live == 0
+    await store.ready()
+    await store.close()
