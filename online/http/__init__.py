@@ -29,7 +29,10 @@ class HttpServer(Protocol):
         ...
 
     async def drain(self, seconds: float, *, grace: float = 1.0) -> None:
-        """Finish what clients have begun within so many seconds, then close. Accepting must have stopped."""
+        """Finish what clients have begun within so many seconds, then close.
+
+        Accepting must have stopped, and handshakes must have ended.
+        """
         ...
 
 

@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
         "_ahead",
         "_begun",
         "_deadline",
+        "_ended",
         "_full",
         "_loop",
         "_path",
@@ -90,6 +91,7 @@ class Connection(asyncio.Protocol):
         self._ahead = b""
         self._reading = True
         self._full = False
+        self._ended = False
         self._task: asyncio.Task[Response] | None = None
         self._deadline = self._timer_at = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -136,8 +138,9 @@ class Connection(asyncio.Protocol):
             self._read(data)
 
     def eof_received(self) -> bool:
-        """Let a client that ends its side first have its answer, where the transport can do that."""
-        return self.busy and self._transport is not None and self._transport.can_write_eof()
+        """Let a client that ends its side first have the answers that it waits for."""
+        self._ended = self._phase is Phase.ANSWER or self._phase is Phase.SENDING or bool(self._ahead)
+        return self._ended
 
     def pause_writing(self) -> None:
         """Note that the client does not read as fast as it is written to."""
@@ -245,7 +248,8 @@ class Connection(asyncio.Protocol):
 
     def _send(self, response: Response, *, close: bool = False) -> None:
         """Send an answer, then read the next request or close."""
-        if not self._write(response, close=close or self._server.draining or not self._reader.keep_alive):
+        last = self._server.draining or not self._reader.keep_alive or (self._ended and not self._ahead)
+        if not self._write(response, close=close or last):
             self.close()
         elif self._full:
             self._wait(Phase.SENDING, self._server.limits.answer)

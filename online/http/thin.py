@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
-import weakref
 from collections import OrderedDict
 
 from online.api import Response
@@ -36,18 +34,13 @@ class ThinServer:
         self.tasks: set[asyncio.Task[Response]] = set()
         """Requests that are being answered."""
         self._connections: OrderedDict[Connection, None] = OrderedDict()
-        # A protocol exists from the moment of accept(), its connection only from the end of the TLS handshake.
-        self._handshaking: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def __call__(self) -> Connection:
         """Make the protocol of a connection that was just accepted."""
-        connection = Connection(self)
-        self._handshaking.add(connection)
-        return connection
+        return Connection(self)
 
     def arrived(self, connection: Connection) -> None:
-        """Count a connection whose handshake is done; make room for it when there is none."""
-        self._handshaking.discard(connection)
+        """Count a connection; make room for it when there is none."""
         self._connections[connection] = None
         if len(self._connections) > self.limits.connections:
             next((each for each in self._connections if not each.busy), connection).close()
@@ -61,10 +54,10 @@ class ThinServer:
         self._connections.pop(connection, None)
 
     async def drain(self, seconds: float, *, grace: float = 1.0) -> None:
-        """Finish what clients have begun, then close. Accepting must have stopped.
+        """Finish what clients have begun, then close. Accepting must have stopped, and handshakes must have ended.
 
         1. Connections that had an answer and wait for another request are closed.
-        2. Connections that are still in the handshake, or have sent nothing yet, get a moment to send a request.
+        2. Connections that have sent nothing yet get a moment to send a request.
         3. Requests that have begun are answered; each answer says that the connection closes.
         4. What is left at the deadline is cut.
 
@@ -73,13 +66,9 @@ class ThinServer:
             grace: the moment, in seconds.
         """
         self.draining = True
-        # A handshake that failed leaves its protocol to the garbage collector; it must not count as one in progress.
-        gc.collect()
         deadline = time.monotonic() + seconds
         fresh_until = min(time.monotonic() + grace, deadline)
-        while time.monotonic() < (deadline if self._connections or self.tasks else fresh_until):
-            if not self._connections and not self._handshaking and not self.tasks:
-                break
+        while (self._connections or self.tasks) and time.monotonic() < deadline:
             for each in list(self._connections):
                 if not each.busy and (each.served or time.monotonic() >= fresh_until):
                     each.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from online import loop
 from online.api import Request, Response
 from online.http import Desk, HttpServer, Layer, Limits, make_server
 
@@ -122,6 +123,16 @@ async def test_a_client_that_has_no_more_to_send_gets_its_answer() -> None:
     """Without this, a client that ends its side after the request would never hear of its certificate."""
     async with serving(Layer.THIN) as (_, _handler, port):
         assert (await ask(port, b"/slow", eof=True)).endswith(b"later")
+
+
+def test_the_loop_that_serves_makes_transports_that_serve() -> None:
+    """Without this, the faster loop could bring transports that the thin layer does not take for any."""
+
+    async def go() -> bytes:
+        async with serving(Layer.THIN) as (_, _handler, port):
+            return await ask(port, b"/slow", eof=True)
+
+    assert loop.run(go()).endswith(b"later")
 
 
 @layers
