@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from online.store.networked.failures import Verdict
 from online.store.protocol import CertificateRow, Lineage, TokenUse
+from online.store.rows import Row
 from shared.errors import ColdrootError
 
 if TYPE_CHECKING:
@@ -105,6 +106,10 @@ class Engine(Protocol):
 
     async def rollback(self, session: Session) -> None:
         """Undo the transaction."""
+        ...
+
+    async def look(self, session: Session, table: sa.Table, serials: Sequence[str]) -> Sequence[Row]:
+        """Return the rows of a table that have one of some serials."""
         ...
 
     async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Recorded]:

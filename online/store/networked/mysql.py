@@ -33,6 +33,7 @@ from online.store.networked.mysql_record import query
 from online.store.networked.promises import tls_check
 from online.store.networked.version import require_version
 from online.store.protocol import CertificateRow
+from online.store.rows import Row
 from shared import durable
 from shared.errors import ColdrootError, RequestRejected, StoreFailed
 
@@ -153,6 +154,10 @@ class MysqlEngine:
         """See ``Engine.rollback``."""
         session.version = None
         await query(session, "ROLLBACK")
+
+    async def look(self, session: Session, table: sa.Table, serials: Sequence[str]) -> Sequence[Row]:
+        """See ``Engine.look``."""
+        return await mysql_record.look(session, table, serials)
 
     async def record(self, session: Session, batch: Sequence[Issue]) -> Sequence[Recorded]:
         """See ``Engine.record``."""

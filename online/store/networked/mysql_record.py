@@ -83,6 +83,13 @@ def names(row: CertificateRow) -> Sequence[str]:
     return tuple(dict.fromkeys(filter(None, (name.rstrip(" ") for name in searchable(row)))))
 
 
+async def look(session: Session, table: sa.Table, serials: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of a table that have one of some serials."""
+    columns = table.c.keys()
+    statement = f"SELECT {', '.join(columns)} FROM {table.name} WHERE serial IN ({_places(serials)})"  # noqa: S608 (ours)
+    return [dict(zip(columns, row, strict=True)) for row in await query(session, statement, serials)]
+
+
 async def query(session: Session, statement: str, values: Sequence[Any] = ()) -> _Rows:
     """Run a statement; return its rows."""
     async with session.driver.cursor() as cursor:

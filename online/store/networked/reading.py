@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from online.store.networked.engine import Session
+from online.store.networked.engine import Engine, Session
 from online.store.networked.gather import Gather
 from online.store.networked.link import Link, TransactionFailedError
 from online.store.rows import Row, serial_text
@@ -23,14 +23,16 @@ Look = tuple[sa.Table, str] | sa.Select[Any]
 class Reading:
     """Looks rows up over one connection."""
 
-    def __init__(self, link: Link, *, seconds: float) -> None:
-        """Take a link.
+    def __init__(self, engine: Engine, *, seconds: float, look_seconds: float) -> None:
+        """Make a reader.
 
         Args:
-            link: for nothing else.
+            engine: the kind of server.
             seconds: how long a caller waits at most.
+            look_seconds: how long a look may take, with all that is tried again; less than that.
         """
-        self._link = link
+        self._engine = engine
+        self._link = Link(engine, seconds=look_seconds)
         self._looks = Gather[Look, Row | None](self._run, seconds=seconds)
 
     async def first(self, table: sa.Table, serial: int) -> Row | None:
@@ -62,8 +64,8 @@ class Reading:
             found: dict[Look, Row | None] = {}
             for table in dict.fromkeys(table for table, _ in keyed):
                 serials = sorted({serial for each, serial in keyed if each is table})
-                rows = await session.connection.execute(_statement(table), {"serials": _padded(serials)})
-                found.update({(table, row["serial"]): row for row in rows.mappings()})
+                rows = await self._engine.look(session, table, serials)
+                found.update({(table, row["serial"]): row for row in rows})
             for statement in dict.fromkeys(statements):
                 found[statement] = (await session.connection.execute(statement)).mappings().first()
             return found
@@ -75,15 +77,3 @@ class Reading:
         except ColdrootError as error:
             return [error for _ in looks]
         return [found.get(look) for look in looks]
-
-
-def _statement(table: sa.Table) -> sa.Select[Any]:
-    return sa.select(table).where(table.c.serial.in_(sa.bindparam("serials", expanding=True)))
-
-
-def _padded(serials: list[str]) -> list[str]:
-    """Repeat the last one up to a power of two: the server keeps a plan for each number of parameters."""
-    length = 1
-    while length < len(serials):
-        length *= 2
-    return serials + serials[-1:] * (length - len(serials))

@@ -18,7 +18,6 @@ from online.store.networked import operations
 from online.store.networked.crls import NetworkedCrls
 from online.store.networked.engine import Engine, Issue
 from online.store.networked.large import Large
-from online.store.networked.link import Link
 from online.store.networked.reading import Reading
 from online.store.networked.writing import Write, Writing
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
@@ -54,7 +53,7 @@ class NetworkedStore:
         """
         self._timed = timed
         self._writing = Writing(engine(False), seconds=seconds, transaction_seconds=transaction_seconds)
-        self._looks = Reading(Link(engine(False), seconds=transaction_seconds), seconds=seconds)
+        self._looks = Reading(engine(False), seconds=seconds, look_seconds=transaction_seconds)
         self._large = Large(lambda: engine(True))
         self.crls = NetworkedCrls(self._writing.submit, self._looks, self._large)
         """The revocation lists."""
