@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,19 @@ def test_every_signature_is_of_the_planned_kind(done: Rehearsal) -> None:
     assert keys.describe(keys.ca_key(load_certificate((done.directory / "other.crt").read_bytes()))) == "ML-DSA-65"
     revoked = x509.load_der_x509_crl((done.directory / "crl/yearly-0001.crl").read_bytes())
     assert revoked.is_signature_valid(root.public_key())  # type: ignore[arg-type]
+
+
+def test_openssl_is_asked_where_it_knows_the_kind(done: Rehearsal) -> None:
+    """An openssl that does not know ML-DSA must not stop the act, and the record must not say that it was asked."""
+    listed = subprocess.run(["openssl", "list", "-public-key-algorithms"], capture_output=True, text=True, check=False)
+    knows = "ML-DSA-65" in listed.stdout
+    issued = [each for each in _records(done) if each.kind in {Kind.CERTIFICATE_ISSUED, Kind.NEXT_ROOT_ISSUED}]
+    assert len(issued) == 4
+    for record in issued:
+        assert (record.body["second_opinion"] != "not asked") == knows
+        assert str(record.body["pkilint"]).startswith("pkilint ") == (find_spec("pkilint") is not None)
+    verified = done.run("verify", done.directory)
+    assert ("a second implementation accepts root.crt" in verified.output) == knows
 
 
 def test_the_end_destroys_the_software_key_too(done: Rehearsal, tmp_path: Path) -> None:
