@@ -39,7 +39,7 @@ from shared import durable, names
 from shared.crossing import bundle, transfer
 from shared.crossing.words import digest_words
 from shared.errors import ColdrootError, RequestRejected
-from shared.keys import KeyKind, PrivateKey, fingerprint, generate, kind_of, signature_hash
+from shared.keys import KeyKind, PrivateKey, certificate_key, fingerprint, generate, kind_of, signature_hash
 from shared.keystore import create_key, open_key, private_key_pem
 from shared.pem import certificate_pem
 from shared.terminal import SecretCallback
@@ -193,6 +193,8 @@ def _pinned(wishes: Wishes) -> str | None:
     """Return the fingerprint to pin, after checking that root and fingerprint agree."""
     if wishes.root is None:
         return wishes.pinned
+    # A root of ML-DSA would be refused when the reply comes, after people met in a safe room for it.
+    certificate_key(wishes.root)
     found = fingerprint(wishes.root)
     if wishes.pinned is not None and wishes.pinned != found:
         raise RequestRejected("init.root", "the root certificate does not have the fingerprint that was given")

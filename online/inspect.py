@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
 
@@ -32,6 +32,7 @@ _SIGNATURES = {
     SignatureAlgorithmOID.RSA_WITH_SHA384: "SHA384-RSA",
     SignatureAlgorithmOID.RSA_WITH_SHA512: "SHA512-RSA",
     SignatureAlgorithmOID.ED25519: "Ed25519",
+    SignatureAlgorithmOID.ML_DSA_65: "ML-DSA-65",
 }
 _ATTRIBUTES = {
     NameOID.COMMON_NAME: ("common_name", "CN"),
@@ -300,6 +301,8 @@ def _key_name(certificate: x509.Certificate) -> str:
         return f"ECDSA {_curve(key)}"
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
+    if isinstance(key, mldsa.MLDSA65PublicKey):
+        return "ML-DSA-65"
     return "Ed25519 256" if isinstance(key, ed25519.Ed25519PublicKey) else "unknown"
 
 
