@@ -185,6 +185,28 @@ async def test_a_connection_lost_before_the_commit_is_made_up_for(settings: Data
         await store.close()
 
 
+async def test_a_silent_server_does_not_hide_the_next_one() -> None:
+    """After a fail-over the old primary may take connections and say nothing: the new one must be found behind it."""
+    settings = await asyncio.to_thread(shared_server("postgresql").fresh)
+    ended = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        await ended.wait()
+        writer.close()
+
+    listening = await asyncio.start_server(silent, "127.0.0.1", 0)
+    first = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    place = settings.where.partition("/")[0]
+    hosts = f"{first},127.0.0.1:{free_port()},{place}"
+    store = open_store(dataclasses.replace(settings, data_source=settings.data_source.replace(place, hosts)))
+    await store.record_certificate(token=token_use(), certificate=certificate_row())
+    await store.close()
+    ended.set()
+    listening.close()
+    await listening.wait_closed()
+
+
 async def test_a_lost_connection_shows_in_no_outcome_twice(settings: DatabaseSettings) -> None:
     """An exception that several callers share grows with each of them, and tells one about another."""
     store = open_store(elsewhere(settings, port=free_port()))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,15 @@ from fakes.rows import certificate_row, revocation_of, token_use
 from sqlalchemy.dialects import postgresql
 
 from online.config import DatabaseSettings
+from online.store import RevocationProof
 from online.store.networked.engine import Engine, Gate, Issue, Session
 from online.store.networked.link import Link
+from online.store.networked.mysql import MysqlEngine
+from online.store.networked.store import NetworkedStore
 from online.store.open import CaStore, engine_of, open_store
 from online.store.rows import revocation_values, token_values
 from online.store.schema import REVOCATION, USED_TOKEN
-from shared.errors import ColdrootError, Unauthenticated
+from shared.errors import ColdrootError, StoreFailed, Unauthenticated
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "fakes" / "database_process.py"
@@ -129,6 +133,69 @@ async def test_a_renewal_waits_for_a_revocation_that_came_before_it(two: tuple[E
         await renewing[0]
     assert refusal.value.code == "certificate.revoked"
     assert await store.certificate(child.serial) is None
+
+
+class Elsewhere(MysqlEngine):
+    """A member of a cluster, beside another one on which something happens just after this one's COMMIT."""
+
+    def __init__(self, settings: DatabaseSettings, happens: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(settings)
+        self._happens = happens
+
+    async def connect(self) -> Session:
+        session = await super().connect()
+        session.clustered = True
+        return session
+
+    async def recheck(self, session: Session, batch: Sequence[Issue]) -> Sequence[ColdrootError | None]:
+        await self._happens()
+        return await super().recheck(session, batch)
+
+
+async def test_a_revocation_on_another_member_of_a_cluster_is_seen_before_anybody_gets_the_certificate() -> None:
+    """Locks of one member mean nothing to another: without the second look the renewal would leave after the answer."""
+    settings = await asyncio.to_thread(shared_server("mysql").fresh)
+    parent, child, bystander = certificate_row(), certificate_row(), certificate_row()
+    child = dataclasses.replace(child, parent=parent.serial)
+    other = open_store(settings)
+    await other.record_certificate(token=None, certificate=parent)
+
+    async def revoke() -> None:
+        if await other.revocation(parent.serial) is None:
+            await other.record_revocation(token=None, revocation=revocation_of(parent.serial))
+
+    store = NetworkedStore(lambda _: Elsewhere(settings, revoke))
+    results = await asyncio.gather(
+        store.record_certificate(token=token_use("child"), certificate=child),
+        store.record_certificate(token=token_use("bystander"), certificate=bystander),
+        return_exceptions=True,
+    )
+    assert isinstance(results[0], Unauthenticated)
+    assert results[0].code == "certificate.revoked"
+    assert results[1] == 0
+    # It is recorded, so it must not pass for a living certificate.
+    withdrawn = await other.revocation(child.serial)
+    assert withdrawn is not None
+    assert withdrawn.proof is RevocationProof.NODE
+    assert await other.revocation(bystander.serial) is None
+    await store.close()
+    await other.close()
+
+
+async def test_a_second_look_that_fails_gives_nothing_away() -> None:
+    """Whoever cannot know whether the parent was revoked meanwhile must not hand the certificate out."""
+    settings = await asyncio.to_thread(shared_server("mysql").fresh)
+
+    async def fail() -> None:
+        raise ConnectionError
+
+    store = NetworkedStore(lambda _: Elsewhere(settings, fail))
+    with pytest.raises(StoreFailed) as failed:
+        await store.record_certificate(token=token_use(), certificate=certificate_row())
+    assert failed.value.code == "store.outcome-unknown"
+    with pytest.raises(Unauthenticated):
+        await store.record_certificate(token=token_use(), certificate=certificate_row())
+    await store.close()
 
 
 async def test_a_deadlock_is_tried_again(settings: DatabaseSettings) -> None:
