@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from online.api.messages import Request, Response, json_response
+from online.api.messages import JSON_HEADERS, Request, Response, json_response
 from online.api.service import Service
 from online.api.wire import read_rekey, read_revoke, read_sign
 from online.authority import PeerCertificate, RenewToken
 from online.hierarchy import Chain
 from shared.errors import RequestRejected
-from shared.pem import chain_pem
+from shared.pem import certificate_pem
 
 
 async def sign(service: Service, request: Request, argument: str) -> Response:
@@ -72,12 +72,11 @@ async def revoke(service: Service, request: Request, argument: str) -> Response:
 
 def _issued(service: Service, chain: Chain) -> Response:
     """Answer with a leaf: ``ca`` is its issuer, ``certChain`` leads from the leaf up to, but without, the root."""
-    written = [*chain_pem(chain[:1]), *service.authority.hierarchy.chain_pem]
-    return json_response(
-        201,
-        {"crt": written[0], "ca": written[1], "certChain": written, "tlsOptions": service.tls.to_json()},
-        note=f"serial={chain[0].serial_number}",
-    )
+    # PEM has no character that JSON escapes but the end of a line.
+    leaf = certificate_pem(chain[0]).replace(b"\n", b"\\n")
+    before, between, behind = service.around_leaf
+    body = b"".join((before, leaf, between, leaf, behind))
+    return Response(status=201, headers=JSON_HEADERS, body=body, note=f"serial={chain[0].serial_number}")
 
 
 def _proof(request: Request) -> PeerCertificate | RenewToken:

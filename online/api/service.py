@@ -7,6 +7,7 @@ from typing import Protocol
 
 from cryptography import x509
 
+from online.api.messages import json_response
 from online.authority import PeerCertificate, RenewToken
 from online.config import TlsSettings
 from online.crl_serving import PublishedCrls
@@ -14,6 +15,8 @@ from online.hierarchy import Chain, Hierarchy
 from online.provisioners.registry import Registry
 from online.readiness import Readiness
 from online.vitals import Vitals
+
+_MARK = "@"
 
 
 class Issuing(Protocol):
@@ -73,6 +76,17 @@ class Service:
     """Told to clients in each reply that has a certificate."""
     version: str
     readiness: Readiness = field(init=False)
+    around_leaf: tuple[bytes, bytes, bytes] = field(init=False, repr=False)
+    """What stands before, between and behind the two places of the leaf's PEM in the answer to who gets one (JSON)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "readiness", Readiness(self.authority.ready))
+        object.__setattr__(self, "around_leaf", _around_leaf(self))
+
+
+def _around_leaf(service: Service) -> tuple[bytes, bytes, bytes]:
+    """Write the answer with a mark in the place of the leaf, and cut it there: the leaf is all that changes."""
+    above = service.authority.hierarchy.chain_pem
+    value = {"crt": _MARK, "ca": above[0], "certChain": [_MARK, *above], "tlsOptions": service.tls.to_json()}
+    before, between, behind = json_response(201, value).body.split(_MARK.encode())
+    return before, between, behind

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online.api import Api, Issuing, Request, Response, Service
+from online.api.messages import json_response
 from online.authority import PeerCertificate, RenewToken
 from online.config import TlsSettings
 from online.hierarchy import Chain
@@ -145,6 +146,8 @@ async def test_sign_renew_rekey_revoke(world: World, api: Api) -> None:
     assert signed.status == 201
     value = read(signed)
     assert set(value) == {"crt", "ca", "certChain", "tlsOptions"}
+    # It is put together from prepared pieces: they must fit as if it had been written in one go.
+    assert signed.body == json_response(201, value).body
     chain = leaf_of(value)
     assert value["ca"] == chain_pem([world.pki.intermediate])[0]
     assert value["certChain"] == [value["crt"], value["ca"]]
