@@ -122,7 +122,7 @@ class SqliteStore:
 
     async def forget_tokens(self, *, expired_before: datetime) -> int:
         """See ``Store.forget_tokens``."""
-        return await self._commits.submit(operations.forget_tokens(expired_before), is_long=True)
+        return await self._upkeep.do(operations.forget_tokens(expired_before))
 
     async def ended(self, *, before: datetime, limit: int) -> Sequence[CertificateRow]:
         """See ``Store.ended``."""
@@ -130,7 +130,7 @@ class SqliteStore:
 
     async def drop_ended(self, certificates: Sequence[CertificateRow]) -> int:
         """See ``Store.drop_ended``."""
-        return await self._commits.submit(operations.drop_certificates(certificates), is_long=True)
+        return await self._upkeep.do(operations.drop_certificates(certificates))
 
     async def fold_log(self) -> bool:
         """See ``SqliteUpkeep.fold_log``: for the one process that keeps house."""

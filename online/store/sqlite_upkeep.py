@@ -24,7 +24,7 @@ from online.store.sqlite_turn import Turn
 
 _FEW_PAGES = 64
 _MOST_PASSES = 3
-_CERTIFICATES_A_FOLD = 200
+_ROWS_A_FOLD = 200
 _LONGEST_READ = 2000
 _MOST_REVOKED = 200
 _NEWEST = Ready(sa.select(sa.func.max(CERTIFICATE.c.number)))
@@ -58,11 +58,12 @@ class SqliteUpkeep:
         self._turn = Turn(path)
         self._submit = submit
         self._folded_at = 0
+        self._changed = 0
         # One connection, so one thread at a time.
         self._lock = asyncio.Lock()
 
     async def fold_log(self) -> bool:
-        """Fold the write-ahead log back into the file when some hundred certificates were recorded since last time.
+        """Fold the write-ahead log back into the file when some hundred rows came or went since the last time.
 
         SQLite would do it in the middle of somebody's COMMIT, whose turn then lasts for as long as the disk takes. Here
         most of it is done without a turn; only what came meanwhile is done within one, so that the log can begin anew.
@@ -76,11 +77,18 @@ class SqliteUpkeep:
         async with self._lock:
             # A moment's look, for it is taken often, and nearly always in vain.
             newest = self._once(_newest)
-            if 0 <= newest - self._folded_at < _CERTIFICATES_A_FOLD:
+            if 0 <= newest - self._folded_at < _ROWS_A_FOLD - self._changed:
                 return False
+            self._changed = 0
             await asyncio.to_thread(self._once, self._fold)
             self._folded_at = newest
         return True
+
+    async def do(self, operation: Operation) -> int:
+        """Have something written that takes long; return how many rows it was about."""
+        rows = await self._submit(operation)
+        self._changed += rows
+        return rows
 
     async def superseded(self, *, renewed_before: datetime, now: datetime) -> int:
         """See ``Store.revoke_superseded``: found without a turn, and judged once more within one."""
@@ -93,7 +101,7 @@ class SqliteUpkeep:
         found = await self._read(find)
         return sum(
             [
-                await self._submit(revoke_superseded(found[begin : begin + _MOST_REVOKED], before, moment))
+                await self.do(revoke_superseded(found[begin : begin + _MOST_REVOKED], before, moment))
                 for begin in range(0, len(found), _MOST_REVOKED)
             ]
         )

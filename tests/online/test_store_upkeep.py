@@ -69,6 +69,9 @@ async def test_the_log_is_folded_into_the_file_and_begins_anew(store: SqliteStor
     # What came after stands at its beginning again.
     assert await asyncio.to_thread(pages_in_file, log) == before
     assert not await store.fold_log()
+    # What goes fills the log as well as what comes.
+    assert await store.forget_tokens(expired_before=NOON + _DAY) == 250
+    assert await store.fold_log()
 
 
 async def test_most_of_the_log_is_folded_while_others_write(store: SqliteStore, path: Path) -> None:
