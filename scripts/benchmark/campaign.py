@@ -16,7 +16,7 @@ from databases import missing
 from growth import CERTIFICATES, TOKENS, grow
 from measure import run
 from nodes import House, Node, make_house, node
-from works import EMBEDDED, MATRIX, OURS, Outcome, Reading, Work
+from works import ALONE, EMBEDDED, MATRIX, OURS, OURS_ALONE, Outcome, Reading, Work
 
 _QUICK = 0.2
 HOURS, RENEWALS = 24, 10_000
@@ -68,6 +68,8 @@ class Campaign:
                     own = stack.enter_context(server(database))
                     nodes.append(stack.enter_context(node(product, house, database=own, workers=self.workers)))
                 self._rounds(house, nodes, works, readings)
+            if ALONE in works and self.workers > 1:
+                self._alone(readings)
         return Outcome(readings=readings, starts=starts)
 
     def grown(self) -> Outcome:
@@ -107,6 +109,11 @@ class Campaign:
                 profile.below.update(counts["below"])
             seen[work] = profile
         return seen
+
+    def _alone(self, readings: dict[tuple[str, Work], list[Reading]]) -> None:
+        house = make_house(self.directory / "alone")
+        with node(OURS, house) as each:
+            readings[OURS_ALONE, ALONE] = [self._one(OURS_ALONE, each, house, ALONE) for _ in range(self.rounds)]
 
     def _starts(self, house: House, starts: dict[str, list[float]]) -> None:
         for _ in range(self.rounds):

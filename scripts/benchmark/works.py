@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 
 OURS, PEER = "coldroot", "step-ca"
+OURS_ALONE = "coldroot, 1 worker"
+"""Our node with one worker, to see what the others add."""
 EMBEDDED, POSTGRESQL, MARIADB = "embedded", "postgresql", "mariadb"
 DATABASES = {
     EMBEDDED: "each one's embedded database (SQLite, badger)",
@@ -53,6 +55,8 @@ MATRIX = (
     Work(database=MARIADB, kind="sign", connections=32, requests=1200),
     Work(database=MARIADB, kind="renew", connections=8, requests=800),
 )
+ALONE = next(each for each in MATRIX if (each.database, each.kind, each.connections) == (EMBEDDED, "sign", 32))
+"""What is also measured with one worker."""
 KINDS = tuple(dict.fromkeys(each.kind for each in MATRIX))
 
 
