@@ -87,7 +87,7 @@ def open_inventory(settings: DatabaseSettings) -> Iterator[Inventory]:
         return
     from online.store.networked.search import NetworkedInventory  # noqa: PLC0415 (as the drivers)
 
-    inventory = NetworkedInventory(lambda: engine(True))
+    inventory = NetworkedInventory(engine(True))
     try:
         yield inventory
     finally:

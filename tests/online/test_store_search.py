@@ -12,15 +12,17 @@ from pathlib import Path
 
 import pytest
 from fakes.clock import NOON
+from fakes.databases import KINDS, shared_server
 from fakes.rows import certificate_row, revocation_of
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import OperationalError
 
 from online.config import DatabaseSettings
-from online.store import CertificateKind, CertificateRow
+from online.store import CertificateKind, CertificateRow, upkeep
+from online.store.open import Inventory, open_inventory
 from online.store.search import CLIENTS, LARGEST_PAGE, Search, Status, statement
 from online.store.sqlite import SqliteStore, create_database
-from online.store.sqlite_search import Inventory, open_inventory
+from online.store.sqlite_search import Inventory as SqliteInventory
 from shared.errors import RequestRejected, StoreFailed, Unsupported
 
 NOW = NOON
@@ -121,9 +123,17 @@ def fill(crowd: Crowd) -> None:
     asyncio.run(write())
 
 
-@pytest.fixture
-def inventory(crowd: Crowd) -> Iterator[Inventory]:
-    with open_inventory(DatabaseSettings(data_source=str(crowd.path))) as opened:
+@pytest.fixture(scope="module", params=KINDS)
+def inventory(
+    request: pytest.FixtureRequest, crowd: Crowd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Inventory]:
+    settings = DatabaseSettings(data_source=str(crowd.path))
+    if request.param != "sqlite":
+        backup = tmp_path_factory.mktemp("moved") / "backup"
+        upkeep.backup(settings, backup, say=lambda _: None)
+        settings = shared_server(request.param).fresh()
+        upkeep.restore(settings, backup, say=lambda _: None)
+    with open_inventory(settings) as opened:
         yield opened
 
 
@@ -332,6 +342,7 @@ def test_a_search_makes_and_changes_nothing(tmp_path: Path) -> None:
     with open_inventory(DatabaseSettings(data_source=str(path))) as inventory:
         assert inventory.page(Search(now=NOW)).found == ()
         with pytest.raises(OperationalError, match="readonly"):
+            assert isinstance(inventory, SqliteInventory)
             inventory._database.connection().exec_driver_sql("DELETE FROM certificate")
     assert path.read_bytes() == before
 

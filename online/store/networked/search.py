@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from online.store.networked.engine import Engine
-from online.store.networked.large import Large
+from online.store.networked.engine import Engine, Gate, Session
+from online.store.networked.link import Link, TransactionFailedError
 from online.store.search import LARGEST_PAGE, Found, Page, Search, page_of, statement
+
+_SECONDS = 60.0
 
 
 class NetworkedInventory:
     """The issued certificates of one CA, for reading. For one thread at a time, which runs no event loop."""
 
-    def __init__(self, engine: Callable[[], Engine]) -> None:
-        """Take what makes the kind of server; it is spoken to with the first search."""
-        self._large = Large(engine)
+    def __init__(self, engine: Engine) -> None:
+        """Take a kind of server; it is spoken to with the first search."""
+        self._engine = engine
+        self._link = Link(engine, seconds=_SECONDS)
         self._runner = asyncio.Runner()
 
     def page(self, search: Search) -> Page:
@@ -35,7 +38,14 @@ class NetworkedInventory:
         def read(connection: sa.Connection) -> Page:
             return page_of(search, list(connection.execute(statement(search)).mappings()))
 
-        return self._runner.run(self._large.read(read))
+        async def run(session: Session) -> Page:
+            await self._engine.check(session)
+            return await session.connection.run_sync(read)
+
+        try:
+            return self._runner.run(self._link.transaction(Gate.SNAPSHOT, run))
+        except TransactionFailedError as failed:
+            raise failed.verdict.error from None
 
     def all(self, search: Search) -> Iterator[Found]:
         """Yield everything that fits a search, however much that is, one page in memory at a time.
@@ -55,5 +65,6 @@ class NetworkedInventory:
             search = dataclasses.replace(search, after=page.next)
 
     def close(self) -> None:
-        """Let go of the event loop."""
+        """Let go of the server and of the event loop."""
+        self._runner.run(self._link.drop())
         self._runner.close()
