@@ -11,7 +11,7 @@ from pathlib import Path
 
 from goals import GOALS
 from programs import Failed
-from works import DATABASES, EMBEDDED, MATRIX, OURS, PEER, Outcome, Reading, Work
+from works import DATABASES, EMBEDDED, MATRIX, OURS, OURS_ALONE, PEER, Outcome, Reading, Work
 
 _VERDICT = {True: "met", False: "**missed**", None: "not measured"}
 
