@@ -59,13 +59,14 @@ def preload(config: Config) -> None:
     Args:
         config: of the node.
     """
+    gc.disable()
     import online.http.thin  # noqa: F401, PLC0415
 
     loop_factory()
     context_class(config.tls.engine)
     # A collector that goes through what was loaded writes to all of it, and what is written to is shared no more.
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 async def work(tie: Tie, inherited: Inherited) -> None:
