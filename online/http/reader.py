@@ -5,10 +5,15 @@ Invariants (RFC 9112):
 * where a request's head ends is found twice, by llhttp and by looking for the empty line, and where its body ends too,
   by llhttp and by counting; a request on which they differ is refused, and nothing that follows it is read;
 * a head and a body are bounded before they are kept;
+* what was judged once need not be judged again: the same bytes in the same place, between two requests, are the same
+  request. Who asks for one thing over and over, as health checks do, is answered from memory;
 * a request whose framing or target two readers could understand differently is refused with 4xx.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -27,6 +32,21 @@ from online.http.head import (
 from online.http.limits import Limits
 
 _END = b"\r\n\r\n"
+# Of memory for each connection.
+_LONGEST_REPEATED = 1 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Whole:
+    """A request without a body, as it was sent and as it was read, whose connection went on."""
+
+    data: bytes
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+_NOTHING = _Whole(data=b"", method="", target="", headers={})
 
 
 class Reader:
@@ -43,6 +63,7 @@ class Reader:
         "_fields",
         "_first",
         "_head_complete",
+        "_last",
         "_limits",
         "_overrun",
         "_parser",
@@ -67,6 +88,7 @@ class Reader:
         """
         self._limits = limits
         self._parser = HttpRequestParser(self)
+        self._last = _NOTHING
         self._complete = False
         self.reset()
 
@@ -75,7 +97,7 @@ class Reader:
         self.method = "UNKNOWN"
         self.target = "/"
         """As it was sent; it begins with a slash and is printable ASCII."""
-        self.headers: dict[str, str] = {}
+        self.headers: Mapping[str, str] = {}
         """By their names in lower case; of several with one name, the first."""
         self.keep_alive = False
         """Whether the client may ask again on this connection."""
@@ -129,10 +151,15 @@ class Reader:
             return False
         end += len(_END) - len(self._tail)
         piece, self.rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        if piece == self._last.data and not self._seen:
+            self._repeat(self._last)
+            return True
         self._feed_head(piece)
         if not self._head_complete or self._overrun:
             raise malformed()
         self._check_head()
+        if self._seen == len(piece) <= _LONGEST_REPEATED and self._complete and self.keep_alive:
+            self._last = _Whole(data=piece, method=self.method, target=self.target, headers=self.headers)
         return True
 
     def read_body(self, data: bytes) -> bool:
@@ -191,6 +218,11 @@ class Reader:
         except HttpParserError:
             if not self._overrun:
                 raise malformed() from None
+
+    def _repeat(self, whole: _Whole) -> None:
+        self.method, self.target, self.headers = whole.method, whole.target, whole.headers
+        self._seen = len(whole.data)
+        self._head_complete = self._complete = self.keep_alive = True
 
     def _check_head(self) -> None:
         """Refuse what intermediaries and servers are known to read differently (request smuggling)."""

@@ -213,6 +213,21 @@ def test_no_control_byte_passes(layer: Layer) -> None:
 
 
 @layers
+def test_the_same_request_again_and_a_similar_one_are_told_apart(layer: Layer) -> None:
+    """Without this, what is remembered of one request could answer the next one."""
+    once = _GET + b"X-Request-Id: one\r\n\r\n"
+    other = _GET + b"X-Request-Id: two\r\n\r\n"
+    with_body = _POST + b"Content-Length: 2\r\n\r\n"
+    pieces = [once, once, other, once, once[:9], once[9:], with_body, b"ab", with_body, b"cd", with_body + b"ef", once]
+    done = talk(layer, *pieces, once + once + other, _GET + b"Connection: close\r\n\r\n")
+    identifiers = [each.headers["x-request-id"] for each in done.answers]
+    assert identifiers == ["one", "one", "two", "one", "one", *["none"] * 3, "one", "one", "one", "two", "none"]
+    bodies = [understood[3] for understood in done.served if isinstance(understood, list)]
+    assert bodies == [""] * 5 + ["6162", "6364", "6566"] + [""] * 5
+    assert done.closed
+
+
+@layers
 def test_pipelined_requests_are_answered_in_order_whether_they_wait_or_not(layer: Layer) -> None:
     """Without this, one client's answers could be handed to another behind a proxy that shares connections."""
     paths = [f"/{'slow' if number % 3 == 0 else 'x'}/{number}" for number in range(60)]
