@@ -82,7 +82,7 @@ class NetworkedStore:
         """See ``Store.census``."""
 
         def count(connection: sa.Connection) -> Census:
-            return census_of(connection.execute(census_statement(now)).one())
+            return census_of(connection.execute(census_statement(now, joined=True)).one())
 
         return await self._large.read(count)
 
