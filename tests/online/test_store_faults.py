@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -193,6 +194,56 @@ async def test_a_stranger_with_the_lock_costs_a_refusal_not_a_hang(path: Path, d
     finally:
         stranger.close()
         await store.close()
+
+
+async def test_a_stranger_with_the_lock_does_not_stop_the_loop(path: Path) -> None:
+    """SQLite waits for a stranger by sleeping; on the event loop, all clients would sleep with it."""
+    store = SqliteStore(path)
+    stranger = sqlite3.connect(path, isolation_level=None)
+    try:
+        stranger.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(store.record_certificate(token=token_use(), certificate=certificate_row()))
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        # Still waiting, and here we are.
+        assert not task.done()
+        stranger.execute("ROLLBACK")
+        await task
+    finally:
+        stranger.close()
+        await store.close()
+
+
+async def test_a_slow_flush_stops_neither_the_loop_nor_look_ups(store: SqliteStore, disk: Disk) -> None:
+    """A disk that takes a second a flush must cost writers that second, and nobody else anything."""
+    row, gate, flushing = certificate_row(), threading.Event(), threading.Event()
+    await store.record_certificate(token=None, certificate=row)
+
+    def flush() -> None:
+        flushing.set()
+        gate.wait(30)
+
+    disk.before_commit = flush
+    first = asyncio.create_task(store.record_certificate(token=token_use("1"), certificate=certificate_row()))
+    await asyncio.to_thread(flushing.wait, 10)
+    rest = [
+        asyncio.create_task(store.record_certificate(token=token_use(str(each)), certificate=certificate_row()))
+        for each in range(2, 30)
+    ]
+    assert await store.certificate(row.serial) == row
+    await asyncio.sleep(0.01)
+    assert not any(each.done() for each in (first, *rest))
+    flushes = 0
+
+    def count() -> None:
+        nonlocal flushes
+        flushes += 1
+
+    disk.before_commit = count
+    gate.set()
+    await asyncio.gather(first, *rest)
+    # Who came meanwhile went together.
+    assert flushes == 1
 
 
 async def test_a_database_that_is_replaced_under_the_node_is_refused(path: Path, store: SqliteStore) -> None:

@@ -176,7 +176,7 @@ async def test_a_caller_that_went_away_writes_nothing(commits: GroupCommit[int],
 
 
 async def test_a_refused_turn_fails_its_batch_only(commits: GroupCommit[int], writer: GatedWriter) -> None:
-    """A writer thread that dies of one failure leaves a node that can never write again."""
+    """A helper that dies of one failure leaves a node that can never write again."""
     writer.turns_to_refuse = 1
     with pytest.raises(StoreFailed) as failure:
         await commits.submit(2)
@@ -215,7 +215,7 @@ async def test_closing_finishes_what_was_accepted(writer: GatedWriter) -> None:
 
 
 def test_a_loop_that_ended_stops_nobody(writer: GatedWriter) -> None:
-    """Answering a dead loop raises in the writer thread; the other loops would wait for ever."""
+    """Answering a dead loop raises in the helper; the other loops would wait for ever."""
     group = GroupCommit(writer, seconds=20)
     writer.commit_gate.clear()
 
