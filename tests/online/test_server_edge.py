@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from fakes.live import Answer, Live, live
 
+from online.config import TlsEngine, TlsSettings
 from online.http import Layer, Limits
 from shared.pem import chain_pem
 
@@ -15,10 +16,15 @@ _HOST = b"Host: localhost\r\n"
 _LIMITS = Limits(idle=1.5, receive=1.0, linger=0.5, connections=40)
 
 
-@pytest.fixture(scope="module", params=Layer)
+@pytest.fixture(
+    scope="module",
+    params=[(Layer.THIN, TlsEngine.BUNDLED), (Layer.REFERENCE, TlsEngine.BUNDLED), (Layer.THIN, TlsEngine.SYSTEM)],
+    ids=["thin", "aiohttp", "thin-system-tls"],
+)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A server with short deadlines, over each of the two layers."""
-    with live(tmp_path_factory.mktemp("live"), limits=_LIMITS, layer=request.param) as running:
+    """A server with short deadlines, with each layer of HTTP and each engine of TLS."""
+    layer, engine = request.param
+    with live(tmp_path_factory.mktemp("live"), limits=_LIMITS, layer=layer, tls=TlsSettings(engine=engine)) as running:
         yield running
 
 
