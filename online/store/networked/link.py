@@ -127,7 +127,11 @@ class Link:
             await self.drop()
             return failures.UNKNOWN if self._committing else failures.LATE
         except Exception as error:  # noqa: BLE001 (whatever a driver throws, it is the database that failed)
-            return await self._after(self._engine.judge(error))
+            if asyncio.get_running_loop().time() < deadline:
+                return await self._after(self._engine.judge(error))
+            # What a driver says that was interrupted at the end of the time tells nothing.
+            await self.drop()
+            return failures.UNKNOWN if self._committing else failures.LATE
 
     async def _after(self, verdict: Verdict) -> Verdict:
         committing, self._committing = self._committing, False

@@ -92,6 +92,17 @@ class StandbyError(Exception):
     """The server is read-only."""
 
 
+_KINDS: tuple[tuple[type[BaseException], Verdict], ...] = (
+    (ssl.SSLError, failures.UNTRUSTED),
+    (StandbyError, failures.READ_ONLY),
+    (TimeoutError, failures.LATE),
+    (OSError, failures.LOST),
+    (EOFError, failures.LOST),
+    # Without a number it is not the server's word: the driver found its connection closed.
+    (asyncmy.errors.InternalError, failures.LOST),
+)
+
+
 class MysqlEngine:
     """See ``online.store.networked.engine.Engine``."""
 
@@ -174,17 +185,9 @@ class MysqlEngine:
     def judge(self, error: BaseException) -> Verdict:
         """See ``Engine.judge``."""
         for each in failures.causes(error):
-            number = each.args[0] if each.args and isinstance(each.args[0], int) else 0
-            if isinstance(each, ssl.SSLError) or isinstance(each.__cause__, ssl.SSLError):
-                return failures.UNTRUSTED
-            if isinstance(each, StandbyError):
-                return failures.READ_ONLY
-            if isinstance(each, TimeoutError):
-                return failures.LATE
-            if isinstance(each, OSError | EOFError):
-                return failures.LOST
-            if isinstance(each, asyncmy.errors.MySQLError) and number in _VERDICTS:
-                return _VERDICTS[number]
+            verdict = _number_verdict(each) or next((found for kind, found in _KINDS if isinstance(each, kind)), None)
+            if verdict is not None:
+                return verdict
         return failures.other(error)
 
     def names(self, row: CertificateRow) -> Sequence[str]:
@@ -248,6 +251,15 @@ class MysqlEngine:
             ssl=None if place.tls is None else _context(place.tls),
             program_name="coldroot",
         )
+
+
+def _number_verdict(error: BaseException) -> Verdict | None:
+    """Return what a number of the server's, or of its driver, means; ``None`` when it has no such number."""
+    if isinstance(error.__cause__, ssl.SSLError):
+        return failures.UNTRUSTED
+    if not isinstance(error, asyncmy.errors.MySQLError) or not error.args or not isinstance(error.args[0], int):
+        return None
+    return _VERDICTS.get(error.args[0]) or failures.other(error)
 
 
 def _password(passfile: Path) -> str:
