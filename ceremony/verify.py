@@ -18,7 +18,8 @@ What is checked, in this order; the numbers return in the code:
 10. each act that its program ended is signed by the key of its opening (``signing.act`` says what that proves),
     and every counter-signature that lies here holds (``signing.countersign``);
 11. what the later acts signed, wrote, backed up and destroyed (``act_evidence``, ``key_evidence``);
-12. what people confirmed: digests that were read aloud and typed, steps, exceptions (``confirmation_evidence``).
+12. what people confirmed: digests that were read aloud and typed, steps, exceptions (``confirmation_evidence``);
+13. what each act found of its host (``host_evidence``).
 
 A claim that does not hold raises; nothing after it is checked.
 """
@@ -35,6 +36,7 @@ from cryptography import x509
 from ceremony.act_evidence import Finished, act_claims, called
 from ceremony.bags import bag_claims
 from ceremony.confirmation_evidence import confirmation_claims
+from ceremony.host_evidence import host_claims
 from ceremony.hsm import check_attributes
 from ceremony.inventory import recorded_quirks
 from ceremony.key_evidence import key_claims
@@ -104,6 +106,7 @@ def verify(directory: Path, *, expected_head: bytes | None = None, report: Calla
         _chain(expected_head),
         _acts,
         _plan,
+        _host,
         _key,
         _root,
         _intermediates,
@@ -229,6 +232,12 @@ def _plan(evidence: _Evidence) -> Iterator[Claim]:
     # 3.
     for text, shown in plan_claims(evidence.directory, evidence.plans, evidence.records):
         yield Claim(code="plan", text=text, evidence=shown)
+
+
+def _host(evidence: _Evidence) -> Iterator[Claim]:
+    # 13.
+    for text, shown in host_claims(evidence.records, evidence.mode):
+        yield Claim(code="host", text=text, evidence=shown)
 
 
 def _confirmations(evidence: _Evidence) -> Iterator[Claim]:

@@ -31,7 +31,7 @@ Transcript.append = killed
 cli()
 """
 
-KILLS = {"rehearse root": 16, "rehearse backup": 5, "rehearse amend": 4}
+KILLS = {"rehearse root": 16, "rehearse backup": 6, "rehearse amend": 4}
 """The commands that are killed, right after so many records of theirs."""
 
 

@@ -23,7 +23,6 @@ from ceremony.conduct.dealing import check_sheets
 from ceremony.conduct.directory import CeremonyDirectory, Journal, open_ceremony
 from ceremony.conduct.setting import Scene, check_host
 from ceremony.crl import act_that_signs, check_kept, issued_certificates
-from ceremony.host import HostFinding
 from ceremony.plan import (
     AMENDMENT,
     FIRST_ROOT,
@@ -61,7 +60,6 @@ class ExaminedPlan:
     file: str
     journal: Journal
     plans: PlanHistory
-    findings: tuple[HostFinding, ...]
 
 
 def amend(scene: Scene, data: bytes) -> Amended:
@@ -84,7 +82,6 @@ def amend(scene: Scene, data: bytes) -> Amended:
     people.step(StepName.PLAN_AMENDED)
     people.compare("plan", plan.digest)
     with later_act(scene, journal, examined.plans.current, Act.AMEND):
-        journal.append(Kind.HOST_CHECKED, {"findings": [finding.to_json() for finding in examined.findings]})
         # 4.
         durable.make_directory(directory.plans)
         if not (directory.path / examined.file).exists():
@@ -127,8 +124,8 @@ def examine_amendment(scene: Scene, data: bytes) -> ExaminedPlan:
         )
     scene.people.guide(numbered(plan, AMENDMENT), typist=plan.roles.administrator)
     check_day(plan, journal.records)
-    findings = check_host(scene)
-    return ExaminedPlan(plan=plan, file=file, journal=journal, plans=plans, findings=findings)
+    journal.host = check_host(scene)
+    return ExaminedPlan(plan=plan, file=file, journal=journal, plans=plans)
 
 
 def check_day(plan: Plan, records: Sequence[Record]) -> None:

@@ -130,7 +130,7 @@ def examine(setting: Setting, request_files: Sequence[Path], *, samples: Sequenc
     check_continues(
         setting, journal, plans, command="ceremony intermediate sign", rehearsal="ceremony rehearse intermediate"
     )
-    check_host(setting)
+    journal.host = check_host(setting)
     # 2.
     setting.people.step(StepName.REQUEST_READ)
     bundle, encoded = read_bundle(request_files, purpose=Purpose.INTERMEDIATE_REQUEST)

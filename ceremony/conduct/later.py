@@ -110,7 +110,7 @@ def continue_ceremony(
     if journal.find(Kind.TOKEN_ERASED) and not even_destroyed:
         raise RequestRejected("ceremony.destroyed", "the root key of this ceremony was destroyed: nothing can follow")
     root = directory.load_root()
-    check_host(setting)
+    journal.host = check_host(setting)
     return Continued(setting=setting, plan=plan, journal=journal, root=root)
 
 

@@ -157,7 +157,7 @@ class _Rotation:
             if path.exists() and not self._holds_unborn(path, history):
                 raise RequestRejected("file.exists", f"{path} already exists", hint="give a new file")
         self._setting.people.guide(numbered(self.plan, self._planned), typist=self.plan.roles.administrator)
-        check_host(self._setting)
+        self.journal.host = check_host(self._setting)
 
     def replace(self) -> None:
         """Go the whole way, from the old quorum to the new set (steps 2 to 7)."""

@@ -213,7 +213,8 @@ def test_a_guided_day_is_in_the_record(real: Real, room: Room, plans: tuple[str,
     asked = [record.body["what"] for record in real.records() if record.kind == "fact-confirmed"]
     assert any("clock that is not this machine's" in str(what) for what in asked)
     differences = compare(real.rehearsed, real.records())
-    assert {each.real for each in differences} <= {"act-opened", "quorum-unlocked", "inventory-taken", "act-closed"}
+    looked = {"act-opened", "host-checked", "quorum-unlocked", "inventory-taken", "act-closed"}
+    assert {each.real for each in differences} <= looked
 
 
 def test_nobody_is_said_to_have_read_who_did_not(
@@ -234,6 +235,21 @@ def test_nobody_is_said_to_have_read_who_did_not(
     with pytest.raises(ColdrootError) as refused:
         real.claims()
     assert refused.value.code == "verify.confirmed.digest"
+
+
+def test_no_act_on_an_unfit_host_verifies(real: Real) -> None:
+    """A machine with a network must not be passed off as one without, by whoever rewrites the record."""
+    assert "and nothing failed" in real.claims()["host"][0].text
+
+    def unfit(records: list[dict[str, object]]) -> None:
+        body = next(record["body"] for record in records if record["kind"] == "host-checked")
+        assert isinstance(body, dict)
+        body["findings"] = [{"check": "interfaces", "status": "unknown", "detail": ""}]
+
+    rewrite(real.directory, unfit)
+    with pytest.raises(ColdrootError) as refused:
+        real.claims()
+    assert (refused.value.code, "interfaces" in refused.value.message) == ("verify.host", True)
 
 
 def test_who_stops_is_heard(real: Real, room: Room, plans: tuple[str, Callable[[str], str]]) -> None:

@@ -166,14 +166,14 @@ def _records_of_a_rotation(rooted: Rehearsal, place: Path) -> list[str]:
 def test_every_place_at_which_it_can_stop_is_tried(rooted: Rehearsal, tmp_path: Path) -> None:
     """The parametrised test below counts records: a further one must not go untried."""
     assert _records_of_a_rotation(rooted, tmp_path / "whole") == [
-        "act-opened", "quorum-unlocked", "inventory-taken", "entropy-mixed", "shares-dealt",
+        "act-opened", "host-checked", "quorum-unlocked", "inventory-taken", "entropy-mixed", "shares-dealt",
         *["sheet-written", "sheet-read-back"] * 3,
         "shares-read-back", "quorum-recombined", "hsm-intent", "inventory-taken", "pins-replaced", "shares-retired",
         "act-closed",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("after", range(18))
+@pytest.mark.parametrize("after", range(19))
 def test_stopped_anywhere_nobody_is_locked_out(
     rooted: Rehearsal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -277,7 +277,7 @@ def test_stopped_between_the_two_pins(
             raise Stopped
         prove(*arguments, **options)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch, stopping(patch, after=14):
+    with monkeypatch.context() as patch, stopping(patch, after=15):
         patch.setattr(pins, "_replace", stop)
         patch.setattr(pins, "_prove", stop_before_the_proof)
         with pytest.raises(BaseException):  # noqa: B017 (whatever the runner makes of the stop)

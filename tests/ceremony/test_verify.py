@@ -62,8 +62,8 @@ def test_every_claim_is_made(finished: Rehearsal) -> None:
     """A check that silently stopped running would leave a claim out."""
     claims = _claims(finished.directory, _head(finished.directory))
     assert claims == [
-        "transcript.chain", "acts", "plan", "key", "root", "intermediate", "shares", "inventory", "digest-confirmed",
-        "second-opinion", "sheets", "receipts", "signatures",
+        "transcript.chain", "acts", "plan", "host", "key", "root", "intermediate", "shares", "inventory",
+        "digest-confirmed", "second-opinion", "sheets", "receipts", "signatures",
     ]  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_without_hsm_shares_network_and_sheets(finished: Rehearsal, tmp_path: Pa
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "verified: 12 claims" in done.stdout
+    assert "verified: 13 claims" in done.stdout
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -125,6 +125,7 @@ def _set(kind: str, **values: object) -> Callable[[list[dict[str, object]]], Non
     [
         (_drop("act-closed"), "verify.acts"),
         (_drop("act-opened"), "verify.acts"),
+        (_drop("host-checked"), "verify.host"),
         (_drop("key-generated"), "verify.key-generated"),
         (_drop("certificate-prepared"), "verify.certificate.prepared"),
         (_drop("certificate-issued"), "verify.root.recorded"),
@@ -241,7 +242,7 @@ def test_the_command(finished: Rehearsal, tmp_path: Path) -> None:
     """What an auditor types, and what a script reads."""
     done = finished.run("verify", finished.directory, "--json")
     verdict = json.loads(done.stdout)
-    assert (verdict["mode"], len(verdict["claims"]), len(verdict["words"])) == ("rehearsal", 13, 32)
+    assert (verdict["mode"], len(verdict["claims"]), len(verdict["words"])) == ("rehearsal", 14, 32)
     head = finished.run("transcript", "head", finished.directory).stdout.splitlines()
     assert finished.run("verify", finished.directory, "--head", head[1]).exit_code == 0
     assert finished.run("verify", finished.directory, "--head", "00" * 32).exit_code == 1
