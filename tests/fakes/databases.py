@@ -1,6 +1,6 @@
 """Real database servers, each a private one in a directory of its own on loopback, for as long as the tests run.
 
-A server that a test kills, freezes or starts again is its own (``PostgresqlServer.start``); all others share one a
+A server that a test kills, freezes or starts again is its own (``start_server``); all others share one a
 process (``shared_server``) and get a fresh database each (``fresh``).
 """
 
@@ -180,6 +180,7 @@ class PostgresqlServer(DatabaseServer):
             "fsync": "off", "shared_buffers": "16MB", "max_connections": 60,
             # Else what a killed server shared stays for ever.
             "dynamic_shared_memory_type": "mmap",
+            **self.extra,
         }  # fmt: skip
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [*self._as_account(), str(_POSTGRESQL[-1] / "postgres"), "-D", str(self.directory / "data"), *options]
@@ -226,17 +227,28 @@ class MariadbServer(DatabaseServer):
         return ["mariadb", "--no-defaults", *place, "-NBe", statement, database]
 
 
-def start_server(kind: str) -> DatabaseServer:
-    """Start a server of a test's own. It ends with the thread that calls this; its directory goes with ``discard``."""
+def start_server(kind: str, *, files: Mapping[str, bytes] | None = None, **extra: object) -> DatabaseServer:
+    """Start a server of a test's own. It ends with the thread that calls this; its directory goes with ``discard``.
+
+    Args:
+        kind: as ca.json names it.
+        files: put into its directory before it starts, for its user only.
+        extra: further settings; ``DIRECTORY`` in them is its directory.
+    """
     _require(kind)
     server_type: type[DatabaseServer] = PostgresqlServer if kind == "postgresql" else MariadbServer
     directory = Path(tempfile.mkdtemp(prefix=f"coldroot-{kind}-", dir=_MEMORY if _MEMORY.is_dir() else None))
     server = server_type(directory)
     atexit.register(discard, server)
+    server.extra = {name: str(value).replace("DIRECTORY", str(directory)) for name, value in extra.items()}
+    for name, content in (files or {}).items():
+        (directory / name).touch(mode=0o600)
+        (directory / name).write_bytes(content)
     with suppress(KeyError):
         account = pwd.getpwnam(server.account)
         if os.geteuid() == 0:
-            os.chown(directory, account.pw_uid, account.pw_gid)
+            for path in (directory, *directory.iterdir()):
+                os.chown(path, account.pw_uid, account.pw_gid)
     server.prepare()
     server.up()
     return server

@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -33,7 +34,7 @@ from online.store.networked.version import require_version
 from online.store.protocol import CertificateRow
 from online.store.rows import Row
 from online.store.schema import CERTIFICATE, REVOCATION
-from shared.errors import ColdrootError
+from shared.errors import ColdrootError, StoreFailed
 
 _CONNECT_SECONDS = 2.0
 # The lock's number means nothing to anybody else; such locks are apart by database.
@@ -62,6 +63,8 @@ _PROMISES = (
 )
 _TLS = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 
 _VERDICTS = {
     "40001": failures.DEADLOCK,
@@ -119,6 +122,8 @@ class PostgresqlEngine:
         self._database = settings.database or None
         self._settings = _READING if reading else _SETTINGS
         self._addresses = _apart(settings.data_source)
+        named = dict(parse_qsl(urlsplit(settings.data_source).query))
+        self._files = tuple(named[each] for each in _FILES if each in named)
         # Parameters stay out of exceptions and logs: a subject's name is nobody's business there.
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -229,6 +234,10 @@ class PostgresqlEngine:
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         """Try the addresses in turn, each with a limit of its own: one that is silent must not hide the next."""
+        for path in self._files:
+            if not os.access(path, os.R_OK):
+                # The driver would say the same as of a server that is away.
+                raise StoreFailed("store.tls", f"{path} cannot be read", hint="db.dataSource in ca.json names it")
         failed: Exception | None = None
         for address in tuple(self._addresses):
             try:
