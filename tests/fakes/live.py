@@ -22,6 +22,7 @@ from online.config import Config, TlsSettings, parse_config, render_config
 from online.hierarchy import Chain
 from online.http import Layer, Limits
 from online.listener import bind
+from online.loop import run as run_loop
 from online.server import Pace, Server
 from online.store.activity import Activity
 from shared.clock import Clock, SystemClock
@@ -204,7 +205,7 @@ def live(
 
     def run() -> None:
         try:
-            asyncio.run(main())
+            run_loop(main())
         except BaseException as error:  # noqa: BLE001 (handed to the test)
             failures.append(error)
         finally:
