@@ -8,8 +8,11 @@ private nevertheless, as the database is.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from shared.errors import StoreFailed
 
 
 class Archive:
-    """The files in one directory, for one process at a time."""
+    """The files in one directory. Processes that add at the same time do so one after the other."""
 
     def __init__(self, directory: Path) -> None:
         """Take a directory; it is made with the first certificate."""
@@ -33,13 +36,14 @@ class Archive:
             StoreFailed: ``file.write-failed``; some may have been appended.
         """
         durable.make_directory(self._directory, private=True)
-        for month, rows in groupby(certificates, key=lambda row: f"{row.not_after:%Y-%m}"):
-            path = self._directory / f"expired-{month}.jsonl"
-            lines = b"\n".join(map(line_of, rows))
-            if not path.exists():
-                durable.write_new(path, b"", mode=durable.PRIVATE)
-            # What a power cut left of a line stands alone; its certificate is in the database still.
-            durable.append_line(path, lines if _is_whole(path) else b"\n" + lines)
+        with _alone(self._directory):
+            for month, rows in groupby(certificates, key=lambda row: f"{row.not_after:%Y-%m}"):
+                path = self._directory / f"expired-{month}.jsonl"
+                lines = b"\n".join(map(line_of, rows))
+                if not path.exists():
+                    durable.write_new(path, b"", mode=durable.PRIVATE)
+                # What a power cut left of a line stands alone; its certificate is in the database still.
+                durable.append_line(path, lines if _is_whole(path) else b"\n" + lines)
 
 
 def line_of(row: CertificateRow) -> bytes:
@@ -58,6 +62,19 @@ def line_of(row: CertificateRow) -> bytes:
         "crt": base64.b64encode(row.der).decode("ascii"),
     }
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreFailed("file.write-failed", f"{directory} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_whole(path: Path) -> bool:
