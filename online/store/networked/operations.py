@@ -138,6 +138,7 @@ def drop_ended(certificates: Sequence[CertificateRow]) -> Operation:
     doomed = sa.select(CERTIFICATE.c.number).where(
         CERTIFICATE.c.serial.in_(serials), ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial)
     )
+    named = sa.select(NAME.c.id).where(NAME.c.text.in_(texts))
     idle = sa.select(NAME.c.id).where(
         NAME.c.text.in_(texts), ~sa.exists().where(CERTIFICATE_NAME.c.name_id == NAME.c.id)
     )
@@ -147,7 +148,10 @@ def drop_ended(certificates: Sequence[CertificateRow]) -> Operation:
         numbers = sorted(connection.execute(doomed).scalars())
         if not numbers:
             return 0
-        connection.execute(sa.delete(CERTIFICATE_NAME).where(CERTIFICATE_NAME.c.number.in_(numbers)))
+        # By the names, too, for the key begins with them: the numbers alone would have all links read.
+        names = sorted(connection.execute(named).scalars())
+        link = CERTIFICATE_NAME.c
+        connection.execute(sa.delete(CERTIFICATE_NAME).where(link.name_id.in_(names), link.number.in_(numbers)))
         connection.execute(sa.delete(CERTIFICATE).where(CERTIFICATE.c.number.in_(numbers)))
         # 2.
         unused = [] if _is_clustered(connection) else sorted(connection.execute(idle).scalars())
