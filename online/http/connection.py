@@ -163,6 +163,7 @@ class Connection(asyncio.Protocol):
         """Close at once, and give up the request that is being answered."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -233,11 +234,12 @@ class Connection(asyncio.Protocol):
         self._server.tasks.discard(task)
         self._server.desk.activity.requests -= 1
         if task.cancelled():
-            return
-        error = task.exception()
-        response = task.result() if error is None else internal_response(error)
+            response = unavailable_response("it was broken off")
+        else:
+            error = task.exception()
+            response = task.result() if error is None else internal_response(error)
         if task is not self._task:
-            # It came after its deadline, which has been answered and noted.
+            # It was given up, and that has been answered and noted.
             return
         self._task = None
         if self._phase is Phase.ANSWER:

@@ -37,7 +37,13 @@ class Handler:
             return Response(status=200, body=bytes(_LARGE))
         if request.path == "/":
             return Response(status=200, body=b"now")
+        if request.path == "/broken-off":
+            return self._broken_off()
         return self._later(30.0 if request.path == "/never" else 0.2)
+
+    async def _broken_off(self) -> Response:
+        await asyncio.sleep(0)
+        raise asyncio.CancelledError
 
     async def _later(self, seconds: float) -> Response:
         try:
@@ -94,6 +100,12 @@ async def test_a_handler_is_ended_at_its_deadline_also_when_its_caller_has_gone(
         writer.transport.abort()
         await asyncio.sleep(0.5)
         assert handler.ended == ["cancelled"]
+
+
+async def test_a_request_that_is_broken_off_is_answered() -> None:
+    """Without this, its client would wait for the deadline of an answer that nobody works at."""
+    async with serving(Layer.THIN) as (_, _handler, port):
+        assert (await ask(port, b"/broken-off")).startswith(b"HTTP/1.1 503 ")
 
 
 async def test_a_client_that_does_not_read_is_cut() -> None:
