@@ -18,13 +18,14 @@ from online.child import Tie
 from online.config import Config
 from online.crl_keeper import Bell
 from online.engine import context_class
+from online.hierarchy import Hierarchy
 from online.keeper import run_keeper
 from online.loop import loop_factory
 from online.metrics.endpoint import Metering
 from online.rate_limit import RateLimiter
 from online.server import Pace, run_worker
-from online.trial import Remembered
 from shared.clock import SystemClock
+from shared.keystore import SecretCallback
 
 _BEAT_SECONDS = 5.0
 _KEEPER_NICENESS = 10
@@ -44,7 +45,8 @@ class Inherited:
     """What a child has from its parent."""
 
     config: Config
-    remembered: Remembered
+    secret: SecretCallback
+    """Answers as the operator did."""
     listeners: Listeners
     pace: Pace
     metering: Metering | None
@@ -69,8 +71,13 @@ def preload(config: Config) -> None:
     gc.enable()
 
 
-async def work(tie: Tie, inherited: Inherited) -> None:
+async def work(tie: Tie, inherited: Inherited, hierarchy: Hierarchy | None = None) -> None:
     """Be a worker, until a signal comes or the parent is gone.
+
+    Args:
+        tie: to the parent.
+        inherited: from it.
+        hierarchy: when this child has opened the issuing key already.
 
     Raises:
         ColdrootError: what ``run_worker`` raises.
@@ -80,7 +87,7 @@ async def work(tie: Tie, inherited: Inherited) -> None:
     beating = asyncio.create_task(_beat(tie))
     await run_worker(
         config,
-        inherited.remembered.secret,
+        inherited.secret,
         inherited.listeners.tls,
         log=Log(clock, as_json=config.logger.format == "json", least_status=config.logger.least_status),
         clock=clock,
@@ -91,6 +98,7 @@ async def work(tie: Tie, inherited: Inherited) -> None:
         plain=inherited.listeners.plain,
         ring=inherited.bell.ring,
         limiter=inherited.limiter,
+        hierarchy=hierarchy,
     )
     beating.cancel()
 
@@ -108,7 +116,7 @@ async def keep(tie: Tie, inherited: Inherited) -> None:
     beating = asyncio.create_task(_beat(tie))
     await run_keeper(
         config,
-        inherited.remembered.secret,
+        inherited.secret,
         log=Log(clock, as_json=config.logger.format == "json"),
         clock=clock,
         bell=inherited.bell,

@@ -25,11 +25,12 @@ from online.api import Api, Service
 from online.authority import Authority
 from online.config import Config
 from online.engine import Acceptor, Context, Refused
+from online.hierarchy import Hierarchy
 from online.http import Desk, Layer, Limits, make_server
 from online.lineage import Fork
 from online.metrics.endpoint import Metering, publish
 from online.metrics.meter import CRL_END, ISSUER_END, OWN_END, Meter
-from online.node import nobody_hears, open_node
+from online.node import assemble, nobody_hears, open_hierarchy
 from online.rate_limit import RateLimiter
 from online.store.activity import Activity
 from online.tls import OwnLeaf, make_own_leaf, server_context
@@ -223,6 +224,7 @@ async def run_worker(
     plain: socket.socket | None = None,
     ring: Callable[[], None] = nobody_hears,
     limiter: RateLimiter | None = None,
+    hierarchy: Hierarchy | None = None,
 ) -> None:
     """Open the node and serve it until told to stop.
 
@@ -239,6 +241,7 @@ async def run_worker(
         plain: as for ``Server``.
         ring: wakes who builds revocation lists.
         limiter: as for ``Server``.
+        hierarchy: when the issuing key is open already.
 
     Raises:
         ColdrootError: the node could not be opened.
@@ -253,8 +256,12 @@ async def run_worker(
             log.event(fork.describe())
 
         activity = Activity()
-        opening = open_node(config, secret, clock=clock, timed=meter.commit, activity=activity, ring=ring, alarm=alarm)
-        authority = await stack.enter_async_context(opening)
+        if hierarchy is None:
+            hierarchy = stack.enter_context(open_hierarchy(config, secret))
+        assembling = assemble(
+            config, hierarchy, clock=clock, timed=meter.commit, activity=activity, ring=ring, alarm=alarm
+        )
+        authority = await stack.enter_async_context(assembling)
         if metering is not None:
             publishing = publish(metering, meter, census=authority.census, version=product_version())
             await stack.enter_async_context(publishing)

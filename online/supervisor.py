@@ -3,9 +3,10 @@
 The life of ``serve`` (the numbers return in the code):
 
 1. the listener is bound, once; every worker accepts from it;
-2. a child opens the whole node once, on trial: a wrong password is one line before anything runs, and the
-   password that was asked for is kept for the workers that come later;
-3. the workers are started, and only when all of them answer is the node called ready;
+2. a child opens the issuing key: a wrong password is one line before anything else runs, and the password that was
+   asked for is kept for the workers that come later. That child goes on as the first worker; where there are
+   revocation lists it was a trial only, for a list must be in force before a leaf names it;
+3. the other workers are started, and only when all of them answer is the node called ready;
 4. a worker that dies is replaced, more and more slowly while its successors die young; one that a wrong password
    or PIN stops is not, for an HSM locks itself after a few of those. A worker that gives no sign of life for a
    minute is ended and replaced. The parent itself is watched by systemd, where there is one. One more child, the
@@ -29,6 +30,7 @@ from online.child import Child, Tie, failure_of, spawn
 from online.children import Inherited, Listeners, keep, preload, work
 from online.config import Config, load_config
 from online.crl_keeper import Bell
+from online.hierarchy import Hierarchy
 from online.listener import adopt, bind
 from online.loop import run as run_loop
 from online.metrics import Board, Page
@@ -37,7 +39,7 @@ from online.notify import Watchdog, notify
 from online.rate_limit import RateLimiter
 from online.server import Pace
 from online.signals import Signals
-from online.trial import Remembered, try_node
+from online.trial import Remembered, open_first, try_node
 from shared.clock import SystemClock
 from shared.errors import ColdrootError, Fatal, RequestRejected, Unauthenticated
 from shared.keystore import SecretCallback
@@ -88,11 +90,10 @@ def serve(
         metrics = None if config.metrics_address is None else stack.enter_context(bind(*config.metrics_address))
         plain = None if config.insecure_address is None else stack.enter_context(bind(*config.insecure_address))
         signals = stack.enter_context(Signals())
-        # 2.
         preload(config)
-        remembered = try_node(config, secret, signals)
         listeners = Listeners(tls=listener, metrics=metrics, plain=plain)
-        _Supervisor(config, remembered, listeners, signals, workers=workers, pace=pace or Pace()).run()
+        supervisor = _Supervisor(config, listeners, signals, workers=workers, pace=pace or Pace())
+        supervisor.run(secret)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,7 +129,6 @@ class _Supervisor:
     def __init__(
         self,
         config: Config,
-        remembered: Remembered,
         listeners: Listeners,
         signals: Signals,
         *,
@@ -136,7 +136,7 @@ class _Supervisor:
         pace: Pace,
     ) -> None:
         self._config = config
-        self._remembered = remembered
+        self._remembered = Remembered(answers={}, root_fingerprint="")
         self._listeners = listeners
         self._signals = signals
         self._pace = pace
@@ -151,16 +151,44 @@ class _Supervisor:
         self._begun = time.monotonic()
         self._limiter = _limiter_of(config)
 
-    def run(self) -> None:
+    def _open(self, secret: SecretCallback) -> None:
+        """Open the issuing key once, and learn what is asked for it.
+
+        Raises:
+            ColdrootError: the key could not be opened.
+            KeyboardInterrupt: a signal asked to stop.
+        """
+        if self._config.crl is not None:
+            self._remembered = try_node(self._config, secret, self._signals)
+            return
+        page = self._board.take()
+        inherited = self._inherited(page, secret)
+
+        def go_on(tie: Tie, hierarchy: Hierarchy) -> None:
+            run_loop(work(tie, inherited, hierarchy))
+
+        child, self._remembered, ready = open_first(self._config, secret, self._signals, go_on)
+        # A person may have had to find a password; from now on it is a worker's start that is waited for.
+        now = time.monotonic()
+        self._workers()[0].worker = _Worker(child=child, begun=now, heard=now, page=page, ready=ready)
+
+    def run(self, secret: SecretCallback) -> None:
         """Start, watch, end.
+
+        Args:
+            secret: asks the operator.
 
         Raises:
             ColdrootError: what kept the first workers from starting, or all later ones.
+            KeyboardInterrupt: a signal asked to stop before the key was open.
         """
         try:
+            # 2.
+            self._open(secret)
             # 3.
             for place in self._places:
-                self._start(place)
+                if place.worker is None:
+                    self._start(place)
             for place in self._places:
                 self._await_start(place)
             if not self._signals.stops:
@@ -185,17 +213,7 @@ class _Supervisor:
 
     def _fork(self, *, keeper: bool) -> _Worker:
         page = None if keeper else self._board.take()
-        inherited = Inherited(
-            config=self._config,
-            remembered=self._remembered,
-            listeners=self._listeners,
-            pace=self._pace,
-            metering=Metering(listener=self._listeners.metrics, board=self._board, page=page, begun=self._begun)
-            if self._listeners.metrics is not None and page is not None
-            else None,
-            bell=self._bell,
-            limiter=self._limiter,
-        )
+        inherited = self._inherited(page, self._remembered.secret)
 
         def run(tie: Tie) -> None:
             self._signals.close()
@@ -204,6 +222,19 @@ class _Supervisor:
         descriptors = (descriptor for worker in self._living() for descriptor in worker.child.descriptors())
         now = time.monotonic()
         return _Worker(child=spawn(run, forget=tuple(descriptors)), begun=now, heard=now, page=page)
+
+    def _inherited(self, page: Page | None, secret: SecretCallback) -> Inherited:
+        return Inherited(
+            config=self._config,
+            secret=secret,
+            listeners=self._listeners,
+            pace=self._pace,
+            metering=Metering(listener=self._listeners.metrics, board=self._board, page=page, begun=self._begun)
+            if self._listeners.metrics is not None and page is not None
+            else None,
+            bell=self._bell,
+            limiter=self._limiter,
+        )
 
     def _await_start(self, place: _Place) -> None:
         """Wait until a place's worker answers, or the end is asked for.

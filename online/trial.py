@@ -1,4 +1,7 @@
-"""Opening a node on trial, in a child: what is wrong shows before anything depends on it, and no key stays here.
+"""Opening a node in a child: what is wrong shows before anything depends on it, and no key stays here.
+
+Before a reload it is a trial: the child opens the whole node, and ends. At a start it is the first worker itself, which
+goes on to serve.
 
 The parent must not open the key itself: a PKCS#11 library does not survive a fork, and a process that only forks
 has no use for a key. What it keeps is what the operator answered, for the workers that start later.
@@ -11,7 +14,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from online.child import Child, Tie, failure_of, spawn
@@ -79,19 +83,58 @@ def try_node(
 
     def attempt(tie: Tie) -> None:
         signals.close()
-        _attempt(tie, config, secret)
+        with _asking(config, secret) as (hierarchy, remembered):
+            run(_open(config, hierarchy))
+            _report(tie, remembered)
 
     child = spawn(attempt)
     try:
-        return _outcome(child, signals, time.monotonic() + seconds, meanwhile)
+        return _remembered(_outcome(child, signals, time.monotonic() + seconds, meanwhile))
     finally:
         child.close()
         child.wait()
 
 
-def _outcome(child: Child, signals: Signals, deadline: float, meanwhile: Callable[[], None]) -> Remembered:
+def open_first(
+    config: Config, secret: SecretCallback, signals: Signals, serve: Callable[[Tie, Hierarchy], None]
+) -> tuple[Child, Remembered, bool]:
+    """Open the issuing key in a child that then goes on to serve; return once it is open.
+
+    Args:
+        config: of the node.
+        secret: asked, in the child, for the issuing key's password or PIN.
+        signals: ends the wait when one of them asks to stop.
+        serve: called in the child.
+
+    Returns:
+        The child, what it found out, and whether it has said meanwhile that it serves.
+
+    Raises:
+        ColdrootError: what opening the key raised.
+        Fatal: ``serve.trial-died``.
+        KeyboardInterrupt: a signal asked to stop.
+    """
+
+    def begin(tie: Tie) -> None:
+        signals.close()
+        with _asking(config, secret) as (hierarchy, remembered):
+            _report(tie, remembered)
+            serve(tie, hierarchy)
+
+    child = spawn(begin)
+    try:
+        found = _outcome(child, signals, float("inf"), _nothing)
+        return child, _remembered(found), found.get("ready") is True
+    except BaseException:
+        child.close()
+        child.wait()
+        raise
+
+
+def _outcome(child: Child, signals: Signals, deadline: float, meanwhile: Callable[[], None]) -> dict[str, object]:
     found: dict[str, object] = {}
-    while not signals.stops:
+    # The child is ended, or goes on to serve, once it has told what it found out.
+    while not signals.stops and "root" not in found:
         readable, _, _ = select.select([signals.fileno(), child.reports], [], [], _TICK_SECONDS)
         signals.clear()
         meanwhile()
@@ -109,6 +152,10 @@ def _outcome(child: Child, signals: Signals, deadline: float, meanwhile: Callabl
     error = failure_of(found)
     if error is not None:
         raise error
+    return found
+
+
+def _remembered(found: dict[str, object]) -> Remembered:
     answers, root = found.get("answers"), found.get("root")
     if not isinstance(answers, dict) or not isinstance(root, str):
         raise Fatal("serve.trial-died", "the process that tried to open the node ended without a word")
@@ -125,18 +172,25 @@ def _interrupt(child: Child) -> None:
         os.kill(child.pid, signal.SIGKILL)
 
 
-def _attempt(tie: Tie, config: Config, secret: SecretCallback) -> None:
+@contextmanager
+def _asking(config: Config, secret: SecretCallback) -> Iterator[tuple[Hierarchy, Remembered]]:
+    """Open the issuing key, and remember what was asked for it.
+
+    The questions come before there is an event loop, where an interruption interrupts.
+    """
     answers: dict[str, bytes] = {}
 
     def asked(prompt: str) -> bytes:
         answers[prompt] = secret(prompt)
         return answers[prompt]
 
-    # The questions come first, outside of an event loop, where an interruption interrupts.
     with open_hierarchy(config, asked) as hierarchy:
-        root = fingerprint(hierarchy.roots[0])
-        run(_open(config, hierarchy))
-    tie.report(answers={prompt: base64.b64encode(each).decode("ascii") for prompt, each in answers.items()}, root=root)
+        yield hierarchy, Remembered(answers=answers, root_fingerprint=fingerprint(hierarchy.roots[0]))
+
+
+def _report(tie: Tie, remembered: Remembered) -> None:
+    answers = {prompt: base64.b64encode(each).decode("ascii") for prompt, each in remembered.answers.items()}
+    tie.report(answers=answers, root=remembered.root_fingerprint)
 
 
 async def _open(config: Config, hierarchy: Hierarchy) -> None:
