@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,11 @@ from hypothesis import strategies as st
 
 from ceremony.transcript import Json, Record, Transcript, verify_chain
 from ceremony.verify import verify
+from shared.crossing.bundle import Purpose
+from shared.crossing.transfer import read_bundle
 from shared.errors import ColdrootError
+from shared.keys import fingerprint
+from shared.pem import certificate_der, load_certificate
 
 pytestmark = needs_softhsm
 
@@ -255,6 +260,83 @@ def test_killed_for_real(begun: Years, tmp_path: Path) -> None:
         assert resumed.exit_code == (0 if command[0] == "amend" else 1), resumed.stderr
     years.act("crl", "revoking")
     years.verify()
+
+
+UNDER_NEXT = """\
+version = 1
+title = "Under the next root"
+previous = "{previous}"
+acts = ["rollover:next", "intermediate:gamma", "cross:again", "rollover:third"]
+
+[[rollover]]
+name = "next"
+common_name = "Example Root CA 2"
+key = "ec-p256"
+label = "root-2"
+years = 10
+
+[[rollover]]
+name = "third"
+issuer = "next"
+common_name = "Example Root CA 2"
+key = "ec-p256"
+label = "root-3"
+years = 10
+
+[[intermediate]]
+file = "gamma"
+issuer = "next"
+common_name = "Gamma CA"
+years = 3
+
+[[cross]]
+name = "again"
+issuer = "next"
+common_name = "Partner Root CA"
+organization = "Partner"
+fingerprint = "FINGERPRINT"
+years = 3
+"""
+
+
+def test_a_next_root_signs_whatever_a_root_signs(begun: Years, partner: Partner, tmp_path: Path) -> None:
+    """After a rollover the old root shall sleep: the next one must do all of its work, and be followed itself."""
+    years = begun.copy(tmp_path / "years")
+    text = UNDER_NEXT.replace("FINGERPRINT", fingerprint(partner.root))
+    assert years.amend(years.write_plan(2, text, begin=datetime.now(UTC))).exit_code == 0
+    early = years.try_act("cross", "again", years.base / "partner.crt")
+    assert (early.exit_code, "ceremony.no-next-root" in early.stderr) == (1, True)
+    years.act("rollover", "next")
+    with pytest.MonkeyPatch.context() as patch:
+        append = Transcript.append
+
+        def killed(self: Transcript, kind: str, body: Mapping[str, Json]) -> Record:
+            if self.records[-1].kind == "certificate-issued":
+                raise Killed
+            return append(self, kind, body)
+
+        patch.setattr(Transcript, "append", killed)
+        with pytest.raises(Killed):
+            years.sign("Gamma CA", "gamma")
+    # It was signed: the reply that is delivered from the record brings the root that signed it.
+    years.act("resume", "--out", years.base / "resumed")
+    reply, _ = read_bundle([years.base / "resumed" / "reply.bundle"], purpose=Purpose.INTERMEDIATE_REPLY)
+    root = load_certificate((years.directory / "rollover/next/root.crt").read_bytes())
+    assert reply.members["root.crt"] == certificate_der(root)
+    years.act("cross", "again", years.base / "partner.crt")
+    years.act("rollover", "third")
+    years.verify()
+    base = years.directory
+    for issuer, certificate in (
+        ("rollover/next/root.crt", "gamma.crt"),
+        ("rollover/next/root.crt", "cross/again.crt"),
+        ("rollover/next/root.crt", "rollover/third/new-with-old.crt"),
+        ("rollover/third/root.crt", "rollover/third/old-with-new.crt"),
+        ("root.crt", "rollover/next/new-with-old.crt"),
+    ):
+        done = _openssl("verify", "-CAfile", base / issuer, base / certificate)
+        assert done.returncode == 0, (certificate, done.stderr)
+    assert _openssl("verify", "-CAfile", base / "root.crt", base / "rollover/third/new-with-old.crt").returncode != 0
 
 
 def test_an_unrecorded_plan_is_nobodys(begun: Years, tmp_path: Path) -> None:
