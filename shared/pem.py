@@ -25,8 +25,8 @@ LARGEST_CRL_BYTES = 64 << 20
 _UNPARSABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion)
 _Loaded = TypeVar("_Loaded", x509.Certificate, x509.CertificateSigningRequest)
 _CRL_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----\s[A-Za-z0-9+/=\s]*-----END X509 CRL-----", re.ASCII)
-# Up to the first run of dashes that could begin a boundary; the possessive quantifiers never look back.
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n(?:[^-]++|-(?!----END ))*+-----END \1-----")
+_BEGIN, _END = b"-----BEGIN ", b"-----END "
+_FIRST_LINE = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----\r?\n")
 
 
 def load_certificates(data: bytes, *, what: str = "certificate file") -> tuple[x509.Certificate, ...]:
@@ -161,9 +161,15 @@ def _parse(load: Callable[[bytes], _Loaded], data: bytes) -> _Loaded:
 def _blocks(data: bytes, what: str) -> list[tuple[str, bytes]]:
     if len(data) > LARGEST_OBJECT_BYTES * MOST_CERTIFICATES:
         raise RequestRejected("pem.too-large", f"the {what} is too large")
-    blocks = [(match[1].decode("ascii"), match[0]) for match in _BLOCK.finditer(data)]
-    if data.count(b"-----BEGIN ") != len(blocks):
-        raise RequestRejected("pem.malformed", f"the {what} holds a broken PEM block")
+    blocks, begin = [], data.find(_BEGIN)
+    # Each byte is looked at once, whatever is in it: an expression that looks for the end of each beginning is not so.
+    while begin >= 0:
+        first, end, following = _FIRST_LINE.match(data, begin), data.find(_END, begin), data.find(_BEGIN, begin + 1)
+        last = _END + first[1] + b"-----" if first is not None else b""
+        if first is None or not data.startswith(last, end) or end < 0 or 0 <= following < end:
+            raise RequestRejected("pem.malformed", f"the {what} holds a broken PEM block")
+        blocks.append((first[1].decode("ascii"), data[begin : end + len(last)]))
+        begin = following
     return blocks
 
 

@@ -89,3 +89,22 @@ def test_damaged_certificates_fail_here_or_never(place: int, byte: int) -> None:
         return
     assert all(part is not None for part in (found.subject, found.issuer, found.extensions, found.version))
     assert found.signature_hash_algorithm is None or found.signature_hash_algorithm.name
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"-----BEGIN A-----\n" * 50_000,
+        b"-----BEGIN A-----\n" + b"-----END B-----\n" * 50_000,
+        b"-----BEGIN CERTIFICATE-----\n" + b"-" * 900_000,
+        PEM + b"-----BEGIN CERTIFICATE-----\n",
+        b"-----BEGIN X-----\n" + PEM,
+        b"-----BEGIN " + b"A" * 41 + b"-----\n-----END " + b"A" * 41 + b"-----\n",
+    ],
+    ids=["beginnings", "other ends", "dashes", "a beginning behind", "a beginning before", "a long label"],
+)
+def test_blocks_that_do_not_end(data: bytes) -> None:
+    """Each must be refused after one reading: to look for an end from each beginning takes a minute of each core."""
+    with pytest.raises(RequestRejected) as refused:
+        pem.load_certificates(data)
+    assert refused.value.code == "pem.malformed"
