@@ -19,7 +19,7 @@ from online.api.crl import crl
 from online.api.errors import EdgeError, edge_response, error_response, internal_response, unavailable_response
 from online.api.messages import Request, Response
 from online.api.service import Service
-from online.metrics.attempt import attempt
+from online.metrics.attempt import Attempt
 from online.metrics.meter import REKEYED, RENEWED, REVOKED, SIGNED, Meter
 from shared.errors import ColdrootError, Fatal, NotFound, Unsupported
 
@@ -164,7 +164,7 @@ class Api:
         return self._counted(family, endpoint, request, argument)
 
     async def _counted(self, family: str, endpoint: Endpoint, request: Request, argument: str) -> Response:
-        with attempt(self._meter, family):
+        with Attempt(self._meter, family):
             outcome = endpoint(self._service, request, argument)
             return outcome if isinstance(outcome, Response) else await outcome
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
+from types import TracebackType
 
 from online.metrics.meter import Meter
 from shared.errors import Unauthenticated
@@ -19,24 +18,29 @@ def vouched_by(provisioner: str) -> None:
     _voucher.set(provisioner)
 
 
-@contextmanager
-def attempt(meter: Meter, family: str) -> Iterator[None]:
-    """Count what happens in a ``with`` block: done, or refused, and why when a token was the reason.
+class Attempt:
+    """Counts what happens in a ``with`` block: done, or refused, and why when a token was the reason."""
 
-    Args:
-        meter: counts.
-        family: as for ``Meter.operation``.
-    """
-    _voucher.set("")
-    try:
-        yield
-    except Unauthenticated as error:
-        if error.code.startswith(_TOKEN_ROOMS):
-            meter.refused(error.code)
-        meter.operation(family, _voucher.get(), success=False)
-        raise
-    except BaseException:
-        # A request that was cut off counts too.
-        meter.operation(family, _voucher.get(), success=False)
-        raise
-    meter.operation(family, _voucher.get(), success=True)
+    __slots__ = ("_family", "_meter")
+
+    def __init__(self, meter: Meter, family: str) -> None:
+        """Begin.
+
+        Args:
+            meter: counts.
+            family: as for ``Meter.operation``.
+        """
+        self._meter = meter
+        self._family = family
+
+    def __enter__(self) -> None:
+        """Forget who vouched for another request."""
+        _voucher.set("")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Count. A request that was cut off counts too."""
+        if isinstance(error, Unauthenticated) and error.code.startswith(_TOKEN_ROOMS):
+            self._meter.refused(error.code)
+        self._meter.operation(self._family, _voucher.get(), success=error is None)

@@ -157,6 +157,22 @@ async def test_silence_ends_a_connection(layer: Layer) -> None:
 
 
 @layers
+async def test_bytes_now_and_then_do_not_keep_a_connection(layer: Layer) -> None:
+    """Without this, a client that sends a byte a second could hold a connection for as long as its headers are."""
+    async with serving(layer, Limits(idle=0.3)) as (_, _handler, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        ended = asyncio.create_task(reader.read())
+        for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 100:
+            if ended.done():
+                break
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.05)
+        assert ended.done()
+        assert await ended == b""
+        writer.close()
+
+
+@layers
 async def test_what_was_begun_is_finished_and_what_is_idle_ends(layer: Layer) -> None:
     """Without this, a restart would cost clients their answers, or wait for those that want none."""
     async with serving(layer) as (server, handler, port):

@@ -16,7 +16,7 @@ from online.api import Api, Request, Service
 from online.api.routes import endpoint_name
 from online.config import TlsSettings
 from online.metrics import Board, Meter, Page
-from online.metrics.attempt import attempt, vouched_by
+from online.metrics.attempt import Attempt, vouched_by
 from online.metrics.meter import BOUNDS, OWN_END, REFUSED, RENEWED, REQUESTS, REVOKED, SIGNED, Tally, Times
 from shared.errors import PolicyDenied, Unauthenticated
 from shared.keys import KeyKind, generate
@@ -145,14 +145,14 @@ def test_a_path_has_one_of_a_few_names(path: str, name: str) -> None:
 def test_an_attempt_is_counted_by_who_vouched_and_how_it_ended() -> None:
     """Without this, refusals would look like successes, or like another provisioner's."""
     meter = Meter()
-    with attempt(meter, SIGNED):
+    with Attempt(meter, SIGNED):
         vouched_by("admin")
-    with pytest.raises(Unauthenticated), attempt(meter, SIGNED):
+    with pytest.raises(Unauthenticated), Attempt(meter, SIGNED):
         raise Unauthenticated("token.expired", "the token has expired")
-    with pytest.raises(PolicyDenied), attempt(meter, SIGNED):
+    with pytest.raises(PolicyDenied), Attempt(meter, SIGNED):
         vouched_by("admin")
         raise PolicyDenied("policy.denied", "no")
-    with pytest.raises(asyncio.CancelledError), attempt(meter, RENEWED):
+    with pytest.raises(asyncio.CancelledError), Attempt(meter, RENEWED):
         raise asyncio.CancelledError
     assert meter.tally.counts == {
         (SIGNED, "admin", "true"): 1,
@@ -166,7 +166,7 @@ def test_an_attempt_is_counted_by_who_vouched_and_how_it_ended() -> None:
 def test_a_certificate_s_refusal_is_no_token_s() -> None:
     """Without this, an expired certificate would count as an attack with tokens."""
     meter = Meter()
-    with pytest.raises(Unauthenticated), attempt(meter, RENEWED):
+    with pytest.raises(Unauthenticated), Attempt(meter, RENEWED):
         raise Unauthenticated("certificate.expired", "it has expired")
     assert (REFUSED, "certificate.expired") not in meter.tally.counts
 
@@ -209,7 +209,7 @@ async def test_a_refused_token_is_counted_by_its_cause(world: World) -> None:
     token = world.token("a.example.com")
     key = generate(KeyKind.EC_P256)
     for _ in range(2):
-        with suppress(Unauthenticated), attempt(meter, SIGNED):
+        with suppress(Unauthenticated), Attempt(meter, SIGNED):
             await world.authority.sign(make_csr("a.example.com", key=key), token)
     assert meter.tally.counts == {
         (SIGNED, "admin", "true"): 1,
