@@ -6,7 +6,8 @@ alone opens nothing, and the custodians compare its words before they unlock any
 1. the host is fit; the transcript verifies and is continued; the root is there, and no rotation hangs in the air;
 2. the plan is read: it follows the plan in force, and what the record shows already is not described anew; its script
    can be done, its papers can be printed, and what earlier lists revoked stays revoked;
-3. its digest is compared: words that only people's papers show are read aloud and typed;
+3. people compare the machine's clock with one of theirs: its time goes into what this day signs. The plan's digest is
+   compared: words that only people's papers show are read aloud and typed;
 4. the file appears, and then the record that names it and the plan before it: from there on it is in force. A file
    without that record is nobody's plan; running the act again with the same file goes on with it;
 5. the transcript closes.
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from ceremony.conduct.continuing import check_continues, later_act
 from ceremony.conduct.dealing import check_sheets
 from ceremony.conduct.directory import CeremonyDirectory, Journal, open_ceremony
-from ceremony.conduct.setting import Scene, check_host
+from ceremony.conduct.setting import Scene, check_host, confirm_time
 from ceremony.crl import act_that_signs, check_kept, issued_certificates
 from ceremony.plan import (
     AMENDMENT,
@@ -79,6 +80,7 @@ def amend(scene: Scene, data: bytes) -> Amended:
     examined = examine_amendment(scene, data)
     plan, journal = examined.plan, examined.journal
     # 3.
+    journal.host = (*journal.host, confirm_time(scene))
     people.step(StepName.PLAN_AMENDED)
     people.compare("plan", plan.digest)
     with later_act(scene, journal, examined.plans.current, Act.AMEND):

@@ -84,8 +84,8 @@ def check_host(setting: Scene) -> tuple[host.HostFinding, ...]:
     return findings
 
 
-def confirm_time(setting: Setting) -> host.HostFinding:
-    """Have people compare the machine's clock with one of theirs; this time goes into the root for good.
+def confirm_time(setting: Scene) -> host.HostFinding:
+    """Have people compare the machine's clock with one of theirs; this time goes into what is signed, for good.
 
     Raises:
         PolicyDenied: ``people.refused``.

@@ -87,6 +87,7 @@ def amend(making: Making) -> tuple[Step, ...]:
         making.step(
             StepName.PLAN_AMENDED,
             ADMINISTRATOR,
+            "The machine's clock and a clock that is not the machine's agree to the minute, in UTC.",
             "A witness reads the plan's words from this page; those that are asked for are typed.",
             f"The screen shows the same words, and names the acts of this day: {', '.join(map(str, plan.acts[1:]))}.",
             says="With this record the plan is in force. It follows the plan whose digest it names.",
