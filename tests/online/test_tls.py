@@ -19,11 +19,13 @@ from fakes.live import Live, live
 from fakes.tls import foreign_leaf
 
 from online.config import TlsEngine, TlsSettings, TlsVersion
+from online.hierarchy import Chain
 from online.tls import OwnLeaf, make_own_leaf, server_context
 from shared import keys
 from shared.errors import Fatal
 from shared.keys import KeyKind
 from shared.keystore import private_key_pem
+from shared.pem import certificate_pem
 
 _NOW = datetime.now(UTC)
 _BOTH = pytest.mark.parametrize("engine", list(TlsEngine), ids=lambda engine: engine.value)
@@ -77,6 +79,54 @@ def test_renegotiation_is_refused(server: Live) -> None:
         ["openssl", "s_client", *connect], input="R\n", capture_output=True, text=True, check=False, timeout=30
     )
     assert "no renegotiation" in done.stderr.lower() or done.returncode != 0
+
+
+def test_new_keys_are_agreed_on_while_a_connection_is_open(server: Live) -> None:
+    """Without this, clients that renew their keys, as TLS 1.3 lets them (RFC 8446 §4.6.3), could hang or break."""
+    connect = ("-connect", f"127.0.0.1:{server.port}", "-servername", "localhost", "-tls1_3")
+    arguments = ["openssl", "s_client", *connect, "-CAfile", str(server.root)]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        said = ""
+        while "read R BLOCK" not in said and "Verify return code" not in said:
+            said = client.stdout.readline()
+            assert said, "it ended too early"
+        # A line that begins with K has s_client ask for new keys, both ways; each must be read by itself.
+        client.stdin.write("K\n")
+        for line in client.stdout:
+            if "KEYUPDATE" in line:
+                break
+        client.stdin.write("GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert '{"status":"ok"}' in client.stdout.read()
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_gnutls_verifies_reads_and_is_told_why_it_is_refused(server: Live, version: str) -> None:
+    """Without this, what OpenSSL takes for granted on both sides could puzzle every other library."""
+    gnutls = shutil.which("gnutls-cli")
+    if gnutls is None:
+        pytest.skip("gnutls-cli is not on PATH")
+
+    def say(chain: Chain, key: keys.PrivateKey) -> str:
+        pair = server.directory / "gnutls.pem"
+        pair.write_bytes(certificate_pem(*chain) + private_key_pem(key, None))
+        trust = ("--x509cafile", str(server.root), "--x509certfile", str(pair), "--x509keyfile", str(pair))
+        where = ("--priority", f"NORMAL:-VERS-ALL:+VERS-TLS{version}", "--port", str(server.port), "localhost")
+        request = "POST /renew HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        done = subprocess.run(
+            [gnutls, *trust, *where], input=request, capture_output=True, text=True, check=False, timeout=30
+        )
+        return done.stdout + done.stderr
+
+    answer = say(*server.leaf())
+    assert "Status: The certificate is trusted." in answer
+    assert "HTTP/1.1 201 Created" in answer
+    other = make_pki(now=_NOW)
+    leaf, key = foreign_leaf(other.intermediate, other.intermediate_key)
+    assert "CA is unknown" in say((leaf,), key)
 
 
 def test_curl_verifies_and_reads(server: Live) -> None:
