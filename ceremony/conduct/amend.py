@@ -108,6 +108,12 @@ def examine_amendment(scene: Scene, data: bytes) -> ExaminedPlan:
     if journal.find(Kind.TOKEN_ERASED):
         raise RequestRejected("ceremony.destroyed", "the root key of this ceremony was destroyed: nothing can follow")
     journal.commitments()
+    if journal.shares().superseded():
+        raise RequestRejected(
+            "ceremony.rotation-unfinished",
+            "the last rotation replaced the PINs, and did not declare the old shares dead",
+            hint="finish it first: run `ceremony share rotate` again",
+        )
     # 2.
     if plans.find(hashlib.sha256(data).digest()) is not None:
         raise RequestRejected(

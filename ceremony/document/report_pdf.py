@@ -223,8 +223,11 @@ def _shares(report: Report) -> Iterator[Block]:
 def _confirmations(report: Report) -> Iterator[Block]:
     for record in report.of(Kind.DIGEST_CONFIRMED):
         yield Block(
-            head=_heading("Digest confirmed", f"record {record.seq}, {rfc3339(record.time)}"),
-            rows=_facts(record.body), section="confirmations",
+            head=_heading(
+                f"Digest of the {record.body.get('what')} confirmed", f"record {record.seq}, {rfc3339(record.time)}"
+            ),
+            rows=_facts({name: record.body.get(name) for name in ("sha256", "how", "read_by", "typed_by")}),
+            section="confirmations",
         )  # fmt: skip
     asked = report.of(Kind.STEP_CONFIRMED, Kind.FACT_CONFIRMED)
     if asked:

@@ -262,6 +262,28 @@ def test_killed_for_real(begun: Years, tmp_path: Path) -> None:
     years.verify()
 
 
+def test_a_rotation_is_finished_on_its_day(begun: Years, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old shares that were never declared dead would block every later rotation, and no later plan could mend it."""
+    years = begun.copy(tmp_path / "years")
+    assert years.amend(years.second()).exit_code == 0
+    append, words = Transcript.append, years.base / "words-1.txt"
+
+    def killed(self: Transcript, kind: str, body: Mapping[str, Json]) -> Record:
+        if self.records[-1].kind == "pins-replaced":
+            raise Killed
+        return append(self, kind, body)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transcript, "append", killed)
+        with pytest.raises(Killed):
+            years.try_act("rotate", "--new-words-file", words, "spring")
+    early = years.amend(years.third())
+    assert (early.exit_code, "ceremony.rotation-unfinished" in early.stderr) == (1, True)
+    years.act("rotate", "--new-words-file", words, "spring")
+    assert years.amend(years.third()).exit_code == 0
+    years.verify()
+
+
 UNDER_NEXT = """\
 version = 1
 title = "Under the next root"
