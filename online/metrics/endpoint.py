@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from online.api import Request, Response
-from online.api.routes import new_request_id
+from online.api.routes import request_ids
 from online.http import Desk, Layer, Limits, make_server
 from online.metrics.board import Board, Page
 from online.metrics.meter import Meter
@@ -78,11 +78,12 @@ class _Exposing:
         self._meter = meter
         self._memory = _Memory(census)
         self._version = version
+        self._ids = request_ids()
 
     def request_id(self, headers: Mapping[str, str]) -> str:
         """Return a new identifier; nothing is logged here that a caller's own would be found in."""
         del headers
-        return new_request_id()
+        return next(self._ids)
 
     def begin(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
         """Answer ``GET /metrics``."""

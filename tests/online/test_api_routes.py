@@ -6,6 +6,7 @@ import json
 import uuid
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 
 import pytest
 from cryptography import x509
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from online.api import Api, Issuing, Request, Response, Service
 from online.api.messages import json_response
+from online.api.routes import request_ids
 from online.authority import PeerCertificate, RenewToken
 from online.config import TlsSettings
 from online.hierarchy import Chain
@@ -306,6 +308,13 @@ def test_a_request_keeps_its_identifier_when_it_is_plain(api: Api) -> None:
     assert api.request_id({"x-request-id": "a", "x-smallstep-id": "b"}) == "a"
     for bad in ("", "a b", "a\nb", "a\x1b", "é", "a" * 200, "-a"):
         assert uuid.UUID(api.request_id({"x-request-id": bad})).version == 4
+
+
+def test_new_identifiers_are_all_different() -> None:
+    """Without this, two requests could be taken for one in the log, where randomness is drawn for many at once."""
+    drawn = [uuid.UUID(each) for each in islice(request_ids(), 1000)]
+    assert len(set(drawn)) == 1000
+    assert all(each.version == 4 and each.variant == uuid.RFC_4122 for each in drawn)
 
 
 class Faulty:
