@@ -19,7 +19,7 @@ What is checked, in this order; the numbers return in the code:
     and every counter-signature that lies here holds (``signing.countersign``);
 11. what the later acts signed, wrote, backed up and destroyed (``act_evidence``, ``key_evidence``);
 12. what people confirmed: digests that were read aloud and typed, steps, exceptions (``confirmation_evidence``);
-13. what each act found of its host (``host_evidence``).
+13. what each act found of its host, but for what a plan accepted (``host_evidence``).
 
 A claim that does not hold raises; nothing after it is checked.
 """
@@ -236,7 +236,7 @@ def _plan(evidence: _Evidence) -> Iterator[Claim]:
 
 def _host(evidence: _Evidence) -> Iterator[Claim]:
     # 13.
-    for text, shown in host_claims(evidence.records, evidence.mode):
+    for text, shown in host_claims(evidence.plans, evidence.records, evidence.mode):
         yield Claim(code="host", text=text, evidence=shown)
 
 

@@ -10,6 +10,7 @@ import click
 from ceremony import host as host_room
 from ceremony import verify as verify_room
 from ceremony.conduct.directory import CeremonyDirectory
+from ceremony.plan import load_plan, not_accepted
 from ceremony.records import Mode
 from ceremony.transcript import LIMIT_BYTES, verify_chain
 from shared import durable, terminal
@@ -31,12 +32,16 @@ def host() -> None:
 @click.option("--rehearsal", is_flag=True, help="Report breaches and exit 0: a rehearsal may run anywhere.")
 @click.option("--utc", metavar="TIME", help="The time by somebody's watch, as 2026-11-24T08:30.")
 @click.option("--dir", "directory", type=_PATH, help="A ceremony that began: the clock must be past its last record.")
+@click.option("--plan", "plan_file", type=_PATH, help="A plan: what it accepts of the machine is no breach.")
 @_json_option
-def host_check(rehearsal: bool, utc: str | None, directory: Path | None, as_json: bool) -> None:
+def host_check(
+    *, rehearsal: bool, utc: str | None, directory: Path | None, plan_file: Path | None, as_json: bool
+) -> None:
     """Check this machine, this process and this installation. Unknown counts as a breach.
 
     Network, routes, radios, USB; swap, hibernation, disks mounted for writing; dumps and tracing; the clock against the
-    hardware's, a person's and the last record's; every installed file against its record.
+    hardware's, a person's and the last record's; every installed file against its record. What a plan accepts of the
+    machine (--plan, or the plan in force in --dir) is no breach.
     Exits 1 when the machine is not fit, unless --rehearsal is given.
 
     \b
@@ -44,10 +49,13 @@ def host_check(rehearsal: bool, utc: str | None, directory: Path | None, as_json
       ceremony host check --utc 2026-11-24T08:30 --dir root-2026
     """
     stated = host_room.parse_stated_time(utc) if utc is not None else None
+    accepted = load_plan(durable.read_file(plan_file)).accepted if plan_file is not None else ()
     not_before = host_room.BUILT
     if directory is not None:
-        path = CeremonyDirectory(path=directory).transcript
-        not_before = verify_chain(durable.read_file(path, limit=LIMIT_BYTES))[-1].time
+        place = CeremonyDirectory(path=directory)
+        records = place.load_records()
+        not_before = records[-1].time
+        accepted += place.load_plans(records).current.accepted
     host_room.harden_process()
     clock = SystemClock()
     findings = host_room.check_host(clock=clock, not_before=not_before)
@@ -58,7 +66,7 @@ def host_check(rehearsal: bool, utc: str | None, directory: Path | None, as_json
     else:
         for finding in findings:
             terminal.result(f"{finding.status.value:8}{finding.check.value:16}{finding.detail}")
-    breaches = host_room.breaches(findings)
+    breaches = not_accepted(findings, accepted)
     if breaches and not rehearsal:
         named = ", ".join(finding.check.value for finding in breaches)
         raise PolicyDenied("host.not-fit", f"this host is not fit for a ceremony: {named}", hint="mend what fails")

@@ -59,7 +59,7 @@ def later_act(setting: Scene, journal: Journal, plan: Plan, act_: Act, *, name: 
         setting.people.tell(f"the act before, {abandoned}, was never closed: recorded as abandoned")
     facts = dict(opening(act_, setting.mode, plan_digest=plan.digest, title=plan.title))
     journal.open_act(Kind.ACT_OPENED, facts | ({"name": name} if name else {}))
-    journal.append(Kind.HOST_CHECKED, {"findings": [finding.to_json() for finding in journal.host]})
+    journal.append(Kind.HOST_CHECKED, journal.host)
     setting.people.listen(journal.hear)
     with act(journal, act_):
         yield

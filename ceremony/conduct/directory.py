@@ -12,7 +12,6 @@ from cryptography import x509
 
 from ceremony.compare import Watch
 from ceremony.confirmations import Confirmation
-from ceremony.host import HostFinding
 from ceremony.plan import Plan
 from ceremony.plan_history import FOLDER, PlanHistory, read_plans
 from ceremony.records import ENDINGS, OPENINGS, Act, Facts, Kind, Mode, opening, recorded_certificate
@@ -122,7 +121,7 @@ class Journal:
         self._transcript = transcript
         self._watch = watch
         self._signer = signer
-        self.host: tuple[HostFinding, ...] = ()
+        self.host: Facts = {"findings": []}
         """What was found of the host before the next act: recorded as it opens."""
 
     def append(self, kind: Kind, facts: Facts) -> None:

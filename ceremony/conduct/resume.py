@@ -30,7 +30,7 @@ from ceremony.conduct.intermediate import REPLY_STEM
 from ceremony.conduct.issuers import find_issuer
 from ceremony.conduct.later import take_inventory
 from ceremony.conduct.root import insist_on_attributes, record_key, sign_root
-from ceremony.conduct.setting import Setting, check_host
+from ceremony.conduct.setting import Setting, check_host, host_facts
 from ceremony.hsm.listing import ListedToken, list_tokens
 from ceremony.intermediate import SigningRequest, reply_bundle
 from ceremony.inventory import GENERATE_KEY, Moment
@@ -97,7 +97,7 @@ def resume(setting: Setting, *, out: Path | None = None) -> Resumed:
     if inside == Act.INTERMEDIATE:
         return _intermediate(setting, journal, plans.current, out)
     if inside == Act.AMEND:
-        return _amendment(setting, journal)
+        return _amendment(setting, journal, plans.current)
     raise RequestRejected(
         "resume.own-way",
         f"the act {inside} was interrupted",
@@ -122,11 +122,10 @@ def _mend(setting: Setting) -> str | None:
     return what
 
 
-def _resumed(setting: Setting, journal: Journal, act: Act) -> None:
-    findings = check_host(setting)
+def _resumed(setting: Setting, journal: Journal, plan: Plan, act: Act) -> None:
+    findings = check_host(setting, plan)
     last = journal.records[-1]
-    facts: dict[str, Json] = {"act": act.value, "after": last.seq, "findings": [each.to_json() for each in findings]}
-    journal.resume_act(facts)
+    journal.resume_act({"act": act.value, "after": last.seq, **host_facts(findings, plan)})
     setting.people.listen(journal.hear)
     setting.people.tell(f"the act {act} goes on after record {last.seq}, {last.kind}")
 
@@ -136,7 +135,7 @@ def _intermediate(setting: Setting, journal: Journal, plan: Plan, out: Path | No
     people, directory, here = setting.people, setting.directory, _this_act(journal)
     issued = [record for record in here if record.kind == Kind.CERTIFICATE_ISSUED]
     if not issued:
-        check_host(setting)
+        check_host(setting, plan)
         journal.append(Kind.ACT_ABANDONED, {"act": Act.INTERMEDIATE.value})
         what = "nothing was signed that anybody holds: the act is given up; run it again"
         people.tell(what)
@@ -147,7 +146,7 @@ def _intermediate(setting: Setting, journal: Journal, plan: Plan, out: Path | No
         )
     durable.make_directory(out)
     durable.probe_directory(out)
-    _resumed(setting, journal, Act.INTERMEDIATE)
+    _resumed(setting, journal, plan, Act.INTERMEDIATE)
     certificate = recorded_certificate(issued[0].body)
     accepted = next(record for record in here if record.kind == Kind.REQUEST_ACCEPTED)
     request = SigningRequest(
@@ -169,15 +168,15 @@ def _intermediate(setting: Setting, journal: Journal, plan: Plan, out: Path | No
     return Resumed(finished=True, what=what, head=journal.head())
 
 
-def _amendment(setting: Setting, journal: Journal) -> Resumed:
+def _amendment(setting: Setting, journal: Journal, plan: Plan) -> Resumed:
     # 3.
     amended = any(record.kind == Kind.PLAN_AMENDED for record in _this_act(journal))
     if amended:
-        _resumed(setting, journal, Act.AMEND)
+        _resumed(setting, journal, plan, Act.AMEND)
         journal.end_act(Kind.ACT_CLOSED, {"act": Act.AMEND.value})
         what = "the plan is in force: the act is finished"
     else:
-        check_host(setting)
+        check_host(setting, plan)
         journal.append(Kind.ACT_ABANDONED, {"act": Act.AMEND.value})
         what = "the plan was not recorded, and the one before is in force: the act is given up; run it again"
     setting.people.tell(what)
@@ -225,7 +224,7 @@ class _Root:
     def go_on(self) -> Resumed:
         """Finish the act, or give it up and say what to do (steps 4 to 6)."""
         people, journal = self._setting.people, self._journal
-        _resumed(self._setting, journal, Act.ROOT)
+        _resumed(self._setting, journal, self._plan, Act.ROOT)
         try:
             if not journal.find(Kind.QUORUM_UNLOCKED):
                 self._finish()

@@ -32,7 +32,7 @@ from ceremony import hsm, pkilint_opinion, shares
 from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import Journal, act, create_journal
 from ceremony.conduct.later import take_inventory
-from ceremony.conduct.setting import Setting, check_host, confirm_time
+from ceremony.conduct.setting import Setting, check_host, confirm_time, host_facts
 from ceremony.host import HostFinding
 from ceremony.inventory import GENERATE_KEY, Moment
 from ceremony.plan import ActKind, Plan, PlannedAct
@@ -98,7 +98,7 @@ def create_root(
     people.listen(journal.hear)
     people.show_digest("plan", plan.digest)
     with _remains_named(setting), act(journal, Act.ROOT):
-        journal.append(Kind.HOST_CHECKED, {"findings": [finding.to_json() for finding in findings]})
+        journal.append(Kind.HOST_CHECKED, host_facts(findings, plan))
         dealing = _Dealing(setting, journal, plan, keep_shares)
         serial, user_pin = _initialise(setting, journal, dealing)
         dealt = dealing.dealt()
@@ -126,7 +126,7 @@ def check_root(setting: Setting, plan: Plan, outputs: Sequence[Path]) -> tuple[H
     check_sheets(plan, plan.shares)
     for path in outputs:
         _check_place(path)
-    findings = (*check_host(setting), confirm_time(setting))
+    findings = (*check_host(setting, plan), confirm_time(setting))
     hsm.check_blank(setting.hsm, {plan.root.key, *(each.root.key for each in plan.rollovers)})
     return findings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,10 +10,11 @@ from ceremony import host
 from ceremony.compare import Watch
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.hsm import HsmSettings
+from ceremony.plan import Plan, not_accepted
 from ceremony.records import Mode
 from ceremony.script import StepName
 from ceremony.terminal import People
-from ceremony.transcript import LIMIT_BYTES, verify_chain
+from ceremony.transcript import LIMIT_BYTES, Json, verify_chain
 from shared import durable
 from shared.clock import Clock
 from shared.errors import PolicyDenied, RequestRejected
@@ -55,14 +56,15 @@ class Setting(Scene):
             )
 
 
-def check_host(setting: Scene) -> tuple[host.HostFinding, ...]:
+def check_host(setting: Scene, plan: Plan) -> tuple[host.HostFinding, ...]:
     """Harden this process, look at the host, tell every finding; outside a rehearsal a breach ends the act.
 
     Args:
         setting: where and by whom; a transcript that is there already also tells what time it was.
+        plan: what it accepts of the machine is no breach, once the people confirm that it is still so.
 
     Raises:
-        PolicyDenied: ``host.not-fit``.
+        PolicyDenied: ``host.not-fit`` or ``people.refused``.
         RequestRejected: ``transcript.*``.
     """
     people = setting.people
@@ -71,7 +73,7 @@ def check_host(setting: Scene) -> tuple[host.HostFinding, ...]:
     findings = host.check_host(clock=setting.clock, not_before=_last_recorded(setting))
     for finding in findings:
         people.tell(f"{finding.status.value:7} {finding.check.value}: {finding.detail}")
-    breaches = host.breaches(findings)
+    breaches = not_accepted(findings, plan.accepted)
     if breaches and setting.mode is Mode.REAL:
         named = ", ".join(finding.check.value for finding in breaches)
         raise PolicyDenied(
@@ -81,7 +83,24 @@ def check_host(setting: Scene) -> tuple[host.HostFinding, ...]:
         )
     if breaches:
         people.tell("(rehearsal: in a real ceremony each fail or unknown ends the act here)")
+    for each in plan.accepted:
+        if any((found.check, found.detail) == (each.check, each.finding) for found in findings):
+            people.confirm(f"Accepted by the plan: {each}")
     return findings
+
+
+def host_facts(findings: Sequence[host.HostFinding], plan: Plan) -> Mapping[str, Json]:
+    """Return what is recorded of a check of the host: every finding, and what the plan accepts."""
+    accepted: list[Json] = [
+        {
+            "check": each.check.value,
+            "finding": each.finding,
+            "reason": each.reason,
+            "accepted_by": list(each.accepted_by),
+        }
+        for each in plan.accepted
+    ]
+    return {"findings": [each.to_json() for each in findings], **({"accepted": accepted} if accepted else {})}
 
 
 def confirm_time(setting: Scene) -> host.HostFinding:

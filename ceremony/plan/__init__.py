@@ -2,9 +2,11 @@
 
 from ceremony.plan.amend import AMENDMENT, Standing, amend_plan, previous_of
 from ceremony.plan.example import EXAMPLE, next_day
+from ceremony.plan.host import not_accepted
 from ceremony.plan.load import end_of_validity, load_plan
 from ceremony.plan.model import (
     FIRST_ROOT,
+    AcceptedFinding,
     ActKind,
     CrlPlan,
     CrossPlan,
@@ -25,6 +27,7 @@ __all__ = [
     "AMENDMENT",
     "EXAMPLE",
     "FIRST_ROOT",
+    "AcceptedFinding",
     "ActKind",
     "CrlPlan",
     "CrossPlan",
@@ -44,5 +47,6 @@ __all__ = [
     "end_of_validity",
     "load_plan",
     "next_day",
+    "not_accepted",
     "previous_of",
 ]

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ceremony.plan.acts import check_roles, read_acts
+from ceremony.plan.host import read_accepted
 from ceremony.plan.lineage import check_cas, check_issuers, settle
 from ceremony.plan.lists import read_crls, revocable
 from ceremony.plan.load import Described, check_version, names_of, read_descriptions, read_roles, read_toml
@@ -113,6 +114,8 @@ def amend_plan(before: Plan, data: bytes, standing: Standing) -> Plan:
         above = max((each.number + each.count - 1 for each in kept), default=0)
         crls = (*kept, *read_crls(top, revocable(found.intermediates, found.crosses, found.rollovers), above=above))
         roles = _roles(top, before.roles)
+        # The machine of another day is another one: what was accepted of the last holds no more.
+        accepted = read_accepted(top, roles, _alive(found.rotations, before, standing))
         acts = read_acts(top, known=names_of(found, crls), backup=before.backup, later=True)
         if not acts:
             raise top.refuse("acts", "the acts of the day are wanted")
@@ -131,6 +134,7 @@ def amend_plan(before: Plan, data: bytes, standing: Standing) -> Plan:
         crosses=found.crosses,
         rollovers=rollovers,
         rotations=found.rotations,
+        accepted=accepted,
         number=before.number + 1,
         previous=before.digest,
     )

@@ -18,6 +18,7 @@ from typing import TypeVar
 from cryptography import x509
 
 from ceremony.plan.acts import check_roles, default_acts, read_acts
+from ceremony.plan.host import read_accepted
 from ceremony.plan.lineage import UNSAID, check_cas, check_issuers, settle
 from ceremony.plan.lists import read_crls, revocable
 from ceremony.plan.model import (
@@ -86,6 +87,7 @@ def load_plan(data: bytes) -> Plan:
         with top.table("shares") as table:
             shares = _shares(table)
         roles = read_roles(top)
+        accepted = read_accepted(top, roles, shares)
         backup = bool(top.optional("backup", bool))
         acts = read_acts(top, known=names_of(found, crls), backup=backup) or default_acts(
             [each.file for each in found.intermediates]
@@ -104,6 +106,7 @@ def load_plan(data: bytes) -> Plan:
         crosses=found.crosses,
         rollovers=rollovers,
         rotations=found.rotations,
+        accepted=accepted,
         backup=backup,
     )
     check_cas(plan.roots, plan.intermediates)

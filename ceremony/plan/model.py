@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from cryptography import x509
 
+from ceremony.host import Check
 from ceremony.share_shape import GroupShape, SetShape
 from shared import names
 from shared.ca_extensions import ALLOWED_ON_CA, CaExtensions
@@ -208,6 +209,21 @@ class Roles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedFinding:
+    """One finding of the host checks that the people accept, for no hand can mend it."""
+
+    check: Check
+    finding: str
+    """Word for word what the check says."""
+    reason: str
+    accepted_by: tuple[str, ...]
+    """Who stands by it: two people or more."""
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.finding}. {self.reason} (accepted by {' and '.join(self.accepted_by)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A validated plan."""
 
@@ -225,6 +241,8 @@ class Plan:
     crosses: tuple[CrossPlan, ...] = ()
     rollovers: tuple[RolloverPlan, ...] = ()
     rotations: tuple[RotationPlan, ...] = ()
+    accepted: tuple[AcceptedFinding, ...] = ()
+    """What of the machine is accepted as it is."""
     backup: bool = False
     """Whether the root key may be wrapped out of the HSM. Off: the key is then not extractable at all."""
     number: int = 1

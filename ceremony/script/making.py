@@ -74,6 +74,7 @@ def host(making: Making, command: str, *, plan: Fact = facts.PLAN) -> Step:
         ADMINISTRATOR,
         "The command is typed as printed here, and read back by a witness before it runs.",
         "The screen lists the checks; every line says pass. (In practice, what fails is read aloud.)",
+        *(f"But for what this plan accepts, if it is still so: {each}" for each in making.plan.accepted),
         command=command,
         requires={facts.MACHINE, plan},
         provides={facts.HOST},
