@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from ceremony.conduct.continuing import check_continues, later_act
 from ceremony.conduct.dealing import check_sheets
 from ceremony.conduct.directory import CeremonyDirectory, Journal, open_ceremony
-from ceremony.conduct.setting import Scene, check_host, confirm_time, host_facts
+from ceremony.conduct.setting import Scene, check_host, confirm_time
 from ceremony.crl import act_that_signs, check_kept, issued_certificates
 from ceremony.plan import (
     AMENDMENT,
@@ -132,7 +132,7 @@ def examine_amendment(scene: Scene, data: bytes) -> ExaminedPlan:
         )
     scene.people.guide(numbered(plan, AMENDMENT), typist=plan.roles.administrator)
     check_day(plan, journal.records)
-    journal.host = host_facts(check_host(scene, plan), plan)
+    journal.host, journal.host_plan = check_host(scene, plan), plan
     return ExaminedPlan(plan=plan, file=file, journal=journal, plans=plans)
 
 

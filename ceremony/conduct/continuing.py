@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ceremony.conduct.directory import Journal, act
-from ceremony.conduct.setting import Scene
+from ceremony.conduct.setting import Scene, host_facts
 from ceremony.plan import Plan
 from ceremony.plan_history import PlanHistory
 from ceremony.records import Act, Kind, Mode, opening
@@ -59,7 +59,7 @@ def later_act(setting: Scene, journal: Journal, plan: Plan, act_: Act, *, name: 
         setting.people.tell(f"the act before, {abandoned}, was never closed: recorded as abandoned")
     facts = dict(opening(act_, setting.mode, plan_digest=plan.digest, title=plan.title))
     journal.open_act(Kind.ACT_OPENED, facts | ({"name": name} if name else {}))
-    journal.append(Kind.HOST_CHECKED, journal.host)
+    journal.append(Kind.HOST_CHECKED, host_facts(journal.host, journal.host_plan or plan))
     setting.people.listen(journal.hear)
     with act(journal, act_):
         yield

@@ -12,6 +12,7 @@ from cryptography import x509
 
 from ceremony.compare import Watch
 from ceremony.confirmations import Confirmation
+from ceremony.host import HostFinding
 from ceremony.plan import Plan
 from ceremony.plan_history import FOLDER, PlanHistory, read_plans
 from ceremony.records import ENDINGS, OPENINGS, Act, Facts, Kind, Mode, opening, recorded_certificate
@@ -121,8 +122,10 @@ class Journal:
         self._transcript = transcript
         self._watch = watch
         self._signer = signer
-        self.host: Facts = {"findings": []}
+        self.host: tuple[HostFinding, ...] = ()
         """What was found of the host before the next act: recorded as it opens."""
+        self.host_plan: Plan | None = None
+        """The plan that says what of the host is accepted, when it is not yet the one in force."""
 
     def append(self, kind: Kind, facts: Facts) -> None:
         """Append a record; when this returns it is on the disk.

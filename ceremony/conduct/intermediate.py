@@ -25,7 +25,7 @@ from ceremony.conduct.continuing import check_continues, later_act
 from ceremony.conduct.directory import Journal, open_ceremony
 from ceremony.conduct.issuers import IssuingRoot, find_issuer
 from ceremony.conduct.later import take_inventory
-from ceremony.conduct.setting import Setting, check_host, host_facts
+from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import unlock
 from ceremony.intermediate import SigningRequest, prepare_intermediate, read_request, reply_bundle
 from ceremony.inventory import Moment
@@ -130,7 +130,7 @@ def examine(setting: Setting, request_files: Sequence[Path], *, samples: Sequenc
     check_continues(
         setting, journal, plans, command="ceremony intermediate sign", rehearsal="ceremony rehearse intermediate"
     )
-    journal.host = host_facts(check_host(setting, plan), plan)
+    journal.host = check_host(setting, plan)
     # 2.
     setting.people.step(StepName.REQUEST_READ)
     bundle, encoded = read_bundle(request_files, purpose=Purpose.INTERMEDIATE_REQUEST)

@@ -23,7 +23,7 @@ from ceremony import hsm, inventory
 from ceremony.conduct.continuing import check_continues
 from ceremony.conduct.directory import Journal, open_ceremony
 from ceremony.conduct.issuers import IssuingRoot, find_issuer
-from ceremony.conduct.setting import Setting, check_host, host_facts
+from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import unlock
 from ceremony.inventory import Moment
 from ceremony.plan import FIRST_ROOT, Plan, PlannedAct
@@ -110,7 +110,7 @@ def continue_ceremony(
     if journal.find(Kind.TOKEN_ERASED) and not even_destroyed:
         raise RequestRejected("ceremony.destroyed", "the root key of this ceremony was destroyed: nothing can follow")
     root = directory.load_root()
-    journal.host = host_facts(check_host(setting, plan), plan)
+    journal.host = check_host(setting, plan)
     return Continued(setting=setting, plan=plan, journal=journal, root=root)
 
 

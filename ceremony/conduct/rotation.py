@@ -26,7 +26,7 @@ from ceremony.conduct.continuing import check_continues, later_act
 from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import open_ceremony, open_journal
 from ceremony.conduct.later import take_inventory
-from ceremony.conduct.setting import Setting, check_host, host_facts
+from ceremony.conduct.setting import Setting, check_host
 from ceremony.conduct.unlocking import token_serial, unlock
 from ceremony.inventory import Moment
 from ceremony.plan import ActKind, Plan, PlannedAct, RotationPlan
@@ -157,7 +157,7 @@ class _Rotation:
             if path.exists() and not self._holds_unborn(path, history):
                 raise RequestRejected("file.exists", f"{path} already exists", hint="give a new file")
         self._setting.people.guide(numbered(self.plan, self._planned), typist=self.plan.roles.administrator)
-        self.journal.host = host_facts(check_host(self._setting, self.plan), self.plan)
+        self.journal.host = check_host(self._setting, self.plan)
 
     def replace(self) -> None:
         """Go the whole way, from the old quorum to the new set (steps 2 to 7)."""
