@@ -23,6 +23,8 @@ from online.store.sqlite_ready import Ready
 from online.store.sqlite_turn import Turn
 
 _FEW_PAGES = 64
+# Half of what a writer would fold in its own COMMIT.
+_LONG_LOG = 4000
 _MOST_PASSES = 3
 _ROWS_A_FOLD = 200
 _LONGEST_READ = 2000
@@ -66,7 +68,8 @@ class SqliteUpkeep:
         """Fold the write-ahead log back into the file when some hundred rows came or went since the last time.
 
         SQLite would do it in the middle of somebody's COMMIT, whose turn then lasts for as long as the disk takes. Here
-        most of it is done without a turn; only what came meanwhile is done within one, so that the log can begin anew.
+        it is done without a turn. Only now and then, when the log is long, what came meanwhile is done within one, so
+        that the log can begin anew.
 
         Returns:
             Whether there was anything to do.
@@ -132,9 +135,20 @@ class SqliteUpkeep:
         return found
 
     def _fold(self, connection: sa.Connection) -> None:
+        """Fold the log in.
+
+        1. Without a turn, again and again, until others hardly write more meanwhile than was folded.
+        2. A log that has grown long begins anew; for that, all of it must be folded, and nobody write.
+        """
+        # 1.
+        folded = 0
         for _ in range(_MOST_PASSES):
-            if _checkpoint(connection) < _FEW_PAGES:
+            before, folded = folded, _checkpoint(connection)
+            if folded - before < _FEW_PAGES:
                 break
+        # 2.
+        if folded < _LONG_LOG:
+            return
         self._turn.take(wait=True)
         try:
             _checkpoint(connection)
@@ -147,10 +161,10 @@ def _newest(connection: sa.Connection) -> int:
 
 
 def _checkpoint(connection: sa.Connection) -> int:
-    """Fold in what no reader needs as it is; return how many pages of the log are left."""
-    _, pages, folded = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+    """Fold in what no reader needs as it is; return how many pages of the log are folded."""
+    _, _, folded = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
     connection.rollback()
-    return int(pages) - int(folded)
+    return int(folded)
 
 
 def _prepare(connection: sa.Connection) -> None:
