@@ -38,7 +38,9 @@ def cli() -> None:
       ceremony rehearse root …               practise, as often as you like
       ceremony root create …                 the real one
       ceremony intermediate sign …           sign what an issuing node asks for
-    And years later, by anybody, without HSM and shares:
+    The same day act by act in one run: ceremony run. Years later, another day:
+      ceremony plan amend …                  a plan that follows the one in force
+    And by anybody, without HSM and shares:
       ceremony verify DIR
 
     Shell completion: eval "$(_CEREMONY_COMPLETE=bash_source ceremony)", or zsh_source, fish_source.

@@ -20,6 +20,7 @@ from ceremony import shares
 from ceremony.compare import Watch, compare
 from ceremony.conduct.amend import amend
 from ceremony.conduct.crl import sign_lists
+from ceremony.conduct.day import Inputs, run_day
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.conduct.inventory import look
 from ceremony.conduct.root import create_root
@@ -235,6 +236,29 @@ def test_nobody_is_said_to_have_read_who_did_not(
     with pytest.raises(ColdrootError) as refused:
         real.claims()
     assert refused.value.code == "verify.confirmed.digest"
+
+
+def test_a_guided_run_of_a_day(real: Real, room: Room, plans: tuple[str, Callable[[str], str]]) -> None:
+    """From act to act people go on together; what they confirm in between belongs to the record, too."""
+    data = _second(real, plans)
+    room.words = digest_words(hashlib.sha256(data).digest())
+    told: list[str] = []
+    inputs = Inputs(files=lambda _: ())
+    before = len(real.records())
+    room.stops_at = "everybody agrees to go on"
+    with pytest.raises(PolicyDenied):
+        run_day(real.setting(), inputs, plan=data, tell=lambda done: told.append(done.act))
+    assert told == ["amend"]
+    room.stops_at = "never"
+    run_day(real.setting(), inputs, plan=data, tell=lambda done: told.append(done.act))
+    run_day(real.setting(), inputs, plan=None, tell=lambda done: told.append(done.act))
+    assert told == ["amend", "crl:yearly"]
+    added = real.records()[before:]
+    asked = [record.body["what"] for record in added if record.kind == "fact-confirmed"]
+    assert "Everybody is ready for the act crl:yearly" in asked
+    ticked = [record.body["number"] for record in added if record.kind == "step-confirmed"]
+    assert "2.3" in ticked, "the last step of an act is ticked when the next one begins"
+    assert real.claims()["crl"]
 
 
 def test_no_act_on_an_unfit_host_verifies(real: Real) -> None:
