@@ -12,7 +12,9 @@ Invariants:
 * a version that the link has named is never changed again; a renewal makes a new one, complete and flushed, and then
   turns the link, which is one rename: before it the old pair is there, after it the new one, and nothing in between;
 * what else lies in the old version comes along;
-* the version that was just left and the one before it stay, for whoever opened them.
+* the version that was just left and the one before it stay, for whoever opened them;
+* a version that a link beside it leads to stays, and so does one that holds other files than this pair's: links of
+  several pairs may stand side by side, with their versions around them.
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ from online.renewal.attributes import Attributes, add_file
 from shared import durable
 from shared.errors import RequestRejected, StoreFailed
 
-_KEPT = 2
 _MOST_FILES = 64
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}", re.ASCII)
 _UNFINISHED = re.compile(r"\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\.new", re.ASCII)
@@ -79,7 +80,7 @@ def install_version(link: Path, name: str, files: Mapping[str, tuple[bytes, Attr
     except OSError as error:
         raise StoreFailed("file.write-failed", f"{link} cannot get a new version: {error.strerror}") from None
     # 4.
-    _tidy(home, keep={new.name, old.name})
+    _tidy(home, keep={new.name, old.name, *_led_to(home, link.parent)}, holding=set(files))
 
 
 def _make(home: Path, name: str, old: Path, files: Mapping[str, tuple[bytes, Attributes]]) -> Path:
@@ -137,11 +138,25 @@ def _turn(link: Path, target: str) -> None:
     _flush(link.parent)
 
 
-def _tidy(home: Path, *, keep: set[str]) -> None:
+def _led_to(home: Path, *directories: Path) -> set[str]:
+    """Return the names of the versions that links beside them, and in these directories, lead to."""
+    found = set()
+    for directory in {home, *directories}:
+        with suppress(OSError):
+            found |= {each.resolve().name for each in directory.iterdir() if each.is_symlink()}
+    return found
+
+
+def _tidy(home: Path, *, keep: set[str], holding: set[str]) -> None:
     # Nothing depends on this: what stays is looked at again next time.
     with suppress(OSError):
-        versions = sorted(each for each in home.iterdir() if _NAME.fullmatch(each.name) and not each.is_symlink())
-        surplus = [each for each in versions if each.name not in keep][: max(0, len(versions) - _KEPT - 1)]
+        left = sorted(
+            each
+            for each in home.iterdir()
+            if _NAME.fullmatch(each.name) and each.name not in keep and not each.is_symlink()
+        )
+        # The last one is the one before the version that was just left.
+        surplus = [each for each in left if all((each / name).is_file() for name in holding)][:-1]
         unfinished = [each for each in home.iterdir() if _UNFINISHED.fullmatch(each.name)]
         for each in (*surplus, *unfinished):
             shutil.rmtree(each, ignore_errors=True)

@@ -101,6 +101,25 @@ def test_old_versions_go_but_not_the_newest(link: Path) -> None:
     assert (link.parent / "first").is_dir()
 
 
+@pytest.mark.parametrize("name", ["foo", "bar"])
+def test_versions_of_another_pair_stay(link: Path, name: str) -> None:
+    """Where the links of two pairs stand side by side, the renewals of one would delete the other's only key."""
+    chain, key = make()
+    other = link.parent / "20260101T000000Z-00000002"
+    other.mkdir()
+    install_pair(other / f"{name}.crt", other / f"{name}.key", chain, key, overwrite=False)
+    (link.parent / "other").symlink_to(other.name)
+    # A third pair is named through a link that stands elsewhere.
+    third = link.parent / "20260101T000000Z-00000003"
+    third.mkdir()
+    (third / "third.crt").touch()
+    for _ in range(6):
+        chain, key = make()
+        install_pair(link / "foo.crt", link / "foo.key", chain, key, overwrite=True)
+    assert (link.parent / "other" / f"{name}.key").is_file()
+    assert (third / "third.crt").is_file()
+
+
 def test_a_layout_that_is_no_version_is_refused(link: Path) -> None:
     """What would not come along would be lost with the old version."""
     (link / "subdirectory").mkdir()
