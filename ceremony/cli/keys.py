@@ -182,6 +182,10 @@ def hsm_info(hsm_file: Path, as_json: bool) -> None:
         terminal.result(f"  device    {each.manufacturer} {each.model}, firmware {each.firmware}")
         terminal.result(f"  state     {'initialised' if each.initialised else 'blank'}")
         terminal.result(f"  PIN       {each.shortest_pin} to {each.longest_pin} bytes")
+        terminal.result(f"  profile   {each.profile}")
+        terminal.result(
+            f"  makes     {'unknown until it is initialised' if each.makes is None else ' '.join(each.makes)}"
+        )
 
 
 @click.command("inventory")

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from ceremony.hsm import cryptoki
 from ceremony.hsm.settings import HsmSettings
+from shared.errors import PeerFailed, Unsupported
+from shared.keys import CA_KINDS
+from shared.keystore import Module, require_mechanism
+from shared.keystore.module import FoundToken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,10 @@ class ListedToken:
     shortest_pin: int
     """In bytes."""
     longest_pin: int
+    profile: str
+    """What it is known to do otherwise than the standard says, by the name of ``shared.keystore.quirks``."""
+    makes: tuple[str, ...] | None
+    """The kinds of key that it can make; ``None`` when it does not say before it is initialised."""
     chosen: bool
     """Whether it is the one that ``hsm.toml`` names."""
 
@@ -47,7 +55,22 @@ def list_tokens(settings: HsmSettings) -> tuple[ListedToken, ...]:
                 initialised=token.initialised,
                 shortest_pin=limits.shortest,
                 longest_pin=limits.longest,
+                profile=module.quirks(token).name,
+                makes=_makes(module, token),
                 chosen=named and token.initialised,
             )
         )
+    return tuple(found)
+
+
+def _makes(module: Module, token: FoundToken) -> tuple[str, ...] | None:
+    found = []
+    for kind in sorted(CA_KINDS):
+        try:
+            require_mechanism(module, token, kind)
+        except Unsupported:
+            continue
+        except PeerFailed:
+            return None
+        found.append(kind.value)
     return tuple(found)
