@@ -28,7 +28,7 @@ class ListedToken:
     profile: str
     """What it is known to do otherwise than the standard says, by the name of ``shared.keystore.quirks``."""
     makes: tuple[str, ...] | None
-    """The kinds of key that it can make; ``None`` when it does not say before it is initialised."""
+    """The kinds of key that it has a mechanism for; ``None`` when it does not say before it is initialised."""
     chosen: bool
     """Whether it is the one that ``hsm.toml`` names."""
 

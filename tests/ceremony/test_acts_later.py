@@ -368,6 +368,11 @@ def test_hsm_info_needs_no_pin(begun: Story) -> None:
     tokens = json.loads(done.stdout)
     assert [(each["label"], each["chosen"]) for each in tokens if each["initialised"]] == [("root", True)]
     assert tokens[0]["longest_pin"] >= 32
+    assert tokens[0]["profile"] == "softhsm"
+    assert {"ec-p384", "rsa"} <= set(tokens[0]["makes"])
+    assert "ml-dsa-65" not in tokens[0]["makes"]
+    shown = begun.run("hsm", "info", "--hsm", begun.base / "hsm.toml")
+    assert "  profile   softhsm\n" in shown.stdout
 
 
 def test_no_secret_is_written_or_shown(finished: Story) -> None:
