@@ -103,6 +103,8 @@ def _matrix(campaign: Campaign, options: argparse.Namespace) -> None:
         _keep(options.json, outcome)
     if campaign.quick or alone or (options.modes, options.databases) != (KINDS, (*DATABASES,)):
         return
+    report.put(DOCUMENT, "figures", tables)
+    PICTURE.write_text(draw(outcome, GOALS, heading=where))
     core = budget.core()
     parts = [
         budget.shares(outcome, core),
@@ -111,8 +113,6 @@ def _matrix(campaign: Campaign, options: argparse.Namespace) -> None:
         budget.limits(campaign.directory),
     ]
     report.put(DOCUMENT, "budget", "\n\n".join(parts))
-    report.put(DOCUMENT, "figures", tables)
-    PICTURE.write_text(draw(outcome, GOALS, heading=where))
     say(f"kept in {DOCUMENT.relative_to(ROOT)} and {PICTURE.relative_to(ROOT)}")
 
 

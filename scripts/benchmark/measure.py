@@ -51,7 +51,7 @@ def run(program: Path, house: House, node: Node, work: Work) -> Reading:
     command: list[str | Path] = [
         program, "-url", node.url, "-root", house.home.root, "-provisioner-key", house.provisioner_key,
         "-kid", house.kid, "-work", work.kind, "-connections", str(work.connections),
-        "-requests", str(max(work.requests, work.connections)), "-warmup", str(max(32, 2 * work.connections)),
+        "-requests", str(max(work.requests, work.connections)), "-warmup", str(max(100, 4 * work.connections)),
         "-watch", f"node={node.pid}",
     ]  # fmt: skip
     if node.database_pid is not None:
