@@ -207,17 +207,32 @@ def _run(command: tuple[str, ...], variables: Mapping[str, str], timeout: timede
     try:
         status = process.wait(timeout.total_seconds())
     except subprocess.TimeoutExpired:
-        _kill(process)
+        if not _kill(process):
+            return f"takes longer than {timeout.total_seconds():g} s, and may not be killed: it runs as another user"
         return f"was killed: it took longer than {timeout.total_seconds():g} s"
     except BaseException:
         _kill(process)
         raise
     if status == 0:
         return None
-    return f"exited with {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+    return f"exited with {status}" if status > 0 else f"was ended by {_name(-status)}"
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    # The group has the number of its first process, which was not waited for yet: the number is nobody else's.
-    os.killpg(process.pid, signal.SIGKILL)
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # Most of the real-time signals have none.
+        return f"signal {number}"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> bool:
+    """Kill a command with all that it started; tell whether that may be done."""
+    try:
+        # The group has the number of its first process, which was not waited for yet: the number is nobody else's.
+        os.killpg(process.pid, signal.SIGKILL)
+    except PermissionError:
+        # Through sudo it became another user's. To wait for it would hang as it does.
+        return False
     process.wait()
+    return True

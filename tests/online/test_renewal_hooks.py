@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -135,6 +136,33 @@ def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
             return
         time.sleep(0.01)
     raise AssertionError("the grandchild lives")
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (40, "signal 40")])
+def test_a_command_that_a_signal_ends(number: int, name: str) -> None:
+    """A signal without a name must be a line like any other, not an error of ours that hides it."""
+    (line,) = tell(Hooks(commands=(("/bin/sh", "-c", f"kill -{number} $$"),)), renewed())
+    assert line.endswith(f"was ended by {name}")
+
+
+def test_a_command_that_hangs_and_is_not_ours_to_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that went through sudo the kernel lets nobody rid us; it is said, and not waited for."""
+    hung: list[int] = []
+
+    def refuse(group: int, number: int) -> None:
+        assert number == signal.SIGKILL
+        hung.append(group)
+        raise PermissionError(1, "Operation not permitted")
+
+    really = os.killpg
+    monkeypatch.setattr(os, "killpg", refuse)
+    hooks = Hooks(commands=(("sleep", "60"),), timeout=timedelta(seconds=0.1))
+    with warnings.catch_warnings():
+        # That it still runs is the point.
+        warnings.simplefilter("ignore", ResourceWarning)
+        (line,) = tell(hooks, renewed())
+    really(hung[0], signal.SIGKILL)
+    assert "may not be killed" in line
 
 
 def test_a_command_is_tried_again(tmp_path: Path) -> None:
