@@ -182,4 +182,4 @@ def _tell(ctx: click.Context, pair: Pair, renewed: Renewed, *, step_compat: bool
         terminal.warn(line)
     if failed:
         ctx.exit(EXIT_FAILED if step_compat else EXIT_NOT_TOLD)
-    untold.fulfilled(pair)
+    untold.fulfilled(pair, renewed)

@@ -225,5 +225,5 @@ class Agent:
 def _tell(pair: Pair, renewed: Renewed) -> tuple[str, ...]:
     failed = tell(pair.hooks, renewed)
     if not failed:
-        untold.fulfilled(pair)
+        untold.fulfilled(pair, renewed)
     return failed

@@ -3,8 +3,9 @@
 Between the new certificate's arrival and the server's reload an agent can be killed and a machine can lose power. The
 next run sees a certificate that is not due and would say nothing, and the server would keep the old one until it ends.
 
-1. Before a certificate is replaced a note is written beside it, which holds the one that is in use.
-2. When all were told it goes.
+1. Before a certificate is replaced a note is written beside it, which holds the one that is in use. A note of which
+   nobody was told yet stays as it is: the server still has the certificate that it holds.
+2. When all were told of the one that lies there now, it goes. Who has nobody to tell, or wrote elsewhere, leaves it.
 3. Who finds it beside another certificate than the one that it holds has to tell; beside the same one, nothing
    had happened yet.
 """
@@ -32,14 +33,23 @@ def promise(pair: Pair, old: x509.Certificate) -> None:
     Raises:
         StoreFailed: ``file.write-failed``; nothing should be replaced then.
     """
-    if pair.hooks:
+    if pair.hooks and _noted(pair) in {None, old}:
         durable.replace(_note(pair), certificate_pem(old), mode=durable.PRIVATE)
 
 
-def fulfilled(pair: Pair) -> None:
-    """Take the note away (2). One that stays only has somebody told twice."""
-    with contextlib.suppress(OSError):
-        _note(pair).unlink(missing_ok=True)
+def fulfilled(pair: Pair, renewed: Renewed) -> None:
+    """Take the note away (2). One that stays only has somebody told twice.
+
+    Args:
+        pair: whose users were told.
+        renewed: what they were told.
+    """
+    if not pair.hooks or renewed.certificate != pair.certificate.absolute():
+        return
+    with contextlib.suppress(RequestRejected):
+        # Another process may have renewed it meanwhile: of that one its users know nothing yet.
+        if renewing.load_chain(pair.certificate)[0] == renewed.new:
+            _drop(pair)
 
 
 def owed(pair: Pair) -> Renewed | None:
@@ -49,19 +59,15 @@ def owed(pair: Pair) -> Renewed | None:
         RequestRejected: ``file.*``, ``pem.*`` or ``certificate.malformed`` when the pair's own certificate cannot be
             read.
     """
-    note = _note(pair)
-    if not pair.hooks or not note.is_file():
+    if not pair.hooks or not _note(pair).is_file():
         return None
     new = renewing.load_chain(pair.certificate)[0]
-    try:
-        old = renewing.load_chain(note)[0]
-    except RequestRejected:
-        # It appears whole or not at all, so somebody else wrote into it. To tell once too often does no harm.
-        old = new
-    else:
-        if old == new:
-            fulfilled(pair)
-            return None
+    # It appears whole or not at all, so somebody else wrote in one that cannot be read. To tell too often does no harm.
+    noted = _noted(pair)
+    if noted == new:
+        _drop(pair)
+        return None
+    old = noted or new
     return Renewed(
         certificate=pair.certificate.absolute(),
         key=str(pair.key_file.absolute()) if pair.key_file is not None else pair.key,
@@ -69,6 +75,18 @@ def owed(pair: Pair) -> Renewed | None:
         new=new,
         rekeyed=certificate_key(old) != certificate_key(new),
     )
+
+
+def _noted(pair: Pair) -> x509.Certificate | None:
+    try:
+        return renewing.load_chain(_note(pair))[0]
+    except RequestRejected:
+        return None
+
+
+def _drop(pair: Pair) -> None:
+    with contextlib.suppress(OSError):
+        _note(pair).unlink(missing_ok=True)
 
 
 def _note(pair: Pair) -> Path:

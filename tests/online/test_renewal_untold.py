@@ -125,3 +125,55 @@ def test_nobody_to_tell_leaves_no_note(ca: FakeCa, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*untold"))
     (tmp_path / ".foo.crt.untold").write_bytes(certificate_pem(*ca.leaf(KEY.public_key(), "foo.local")))
     assert untold.owed(pair) is None
+
+
+def killed_before_telling(shell: Shell, crt: str, key: str) -> int:
+    """Renew, and die before anybody was told; return the serial number that the server still uses."""
+    old = load_certificates(Path(crt).read_bytes())[0].serial_number
+    done = subprocess.run(
+        [sys.executable, "-m", "online", "renew", "--force", "--exec-shell", "kill -9 $PPID", crt, key],
+        cwd=ROOT,
+        env={**os.environ, "COLDROOT_HOME": str(shell.directory / shell.home)},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return old
+
+
+@pytest.mark.parametrize("between", ["no-hooks", "out", "failed-install"])
+def test_what_happens_before_the_next_run_does_not_settle_it(ca: FakeCa, shell: Shell, between: str) -> None:
+    """A timer without commands, a copy elsewhere, or a renewal that came to nothing told the server nothing."""
+    crt, key = write_pair(ca, shell.directory)
+    old = killed_before_telling(shell, crt, key)
+    told = shell.directory / "told"
+    if between == "no-hooks":
+        shell.run("renew", "--force", crt, key)
+    elif between == "out":
+        shell.run("renew", "--force", "--out", str(shell.directory / "copy.crt"), "--exec", "true", crt, key)
+    else:
+        # As a crash between the note and the change leaves it.
+        pair = Pair(name="foo", certificate=Path(crt), key=key, hooks=Hooks(commands=(("true",),)))
+        untold.promise(pair, load_chain(pair.certificate)[0])
+    shell.run("renew", "--exec-shell", f"echo $COLDROOT_OLD_SERIAL $COLDROOT_SERIAL >>{told}", crt, key, status=3)
+    assert told.read_text() == f"{old} {load_certificates(Path(crt).read_bytes())[0].serial_number}\n"
+
+
+def test_telling_of_one_renewal_does_not_settle_the_next(ca: FakeCa, tmp_path: Path) -> None:
+    """While one process tells, another may renew again, and die before it tells anybody."""
+    crt, key = write_pair(ca, tmp_path)
+    pair = Pair(name="foo", certificate=Path(crt), key=key, hooks=Hooks(commands=(("true",),)))
+    first = load_chain(pair.certificate)[0]
+    untold.promise(pair, first)
+    second, third = (ca.leaf(KEY.public_key(), "foo.local") for _ in range(2))
+    pair.certificate.write_bytes(certificate_pem(*second))
+    told = untold.owed(pair)
+    assert told is not None
+    pair.certificate.write_bytes(certificate_pem(*third))
+    untold.fulfilled(pair, told)
+    still = untold.owed(pair)
+    assert still is not None
+    assert (still.old, still.new) == (first, third[0])
+    untold.fulfilled(pair, still)
+    assert untold.owed(pair) is None
