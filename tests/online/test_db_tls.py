@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -22,6 +23,15 @@ from online.store.open import open_store
 from shared.errors import StoreFailed
 from shared.keystore import private_key_pem
 from shared.pem import certificate_pem
+
+# The drivers leave what a failed handshake opened to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _tidy() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 def certificate(*, address: str) -> tuple[bytes, bytes]:
