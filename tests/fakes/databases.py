@@ -38,6 +38,7 @@ _POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each:
 _SECONDS = 60.0
 # Where flushing costs nothing. No test cuts the power of a server; SQLite's tests do that for its file.
 _MEMORY = Path("/dev/shm")
+_PREFIX = "coldroot-server-"
 _numbers = count()
 
 
@@ -237,7 +238,9 @@ def start_server(kind: str, *, files: Mapping[str, bytes] | None = None, **extra
     """
     _require(kind)
     server_type: type[DatabaseServer] = PostgresqlServer if kind == "postgresql" else MariadbServer
-    directory = Path(tempfile.mkdtemp(prefix=f"coldroot-{kind}-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    place = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
+    _sweep(place)
+    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
     server = server_type(directory)
     atexit.register(discard, server)
     server.extra = {name: str(value).replace("DIRECTORY", str(directory)) for name, value in extra.items()}
@@ -281,6 +284,14 @@ async def fresh_store(kind: str, directory: Path) -> CaStore:
         # On this very thread: a server ends with the thread that started it.
         shared_server(kind)
     return open_store(await asyncio.to_thread(fresh_settings, kind, directory))
+
+
+def _sweep(place: Path) -> None:
+    """Remove the directories of processes that were killed: memory is not to be filled with them."""
+    for path in place.glob(f"{_PREFIX}*"):
+        owner = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _require(kind: str) -> None:
