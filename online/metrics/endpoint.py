@@ -24,6 +24,8 @@ from shared.errors import ColdrootError
 
 _PUBLISH_SECONDS = 1.0
 _CENSUS_SECONDS = 60.0
+# With a million live certificates a census takes seconds, and each worker takes its own.
+_CENSUS_PAUSES = 30
 _LIMITS = Limits(body=1 << 10, header=4 << 10, head=16 << 10, connections=64)
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
@@ -131,12 +133,18 @@ class _Memory:
         self._fresh_until = float("-inf")
 
     async def census(self) -> Census | None:
-        """Return the census of the last minute; ``None`` when the store failed."""
+        """Return the last census, which is a minute old at most, or more where it takes long.
+
+        Returns:
+            ``None`` when the store failed.
+        """
         async with self._lock:
-            if self._monotonic() >= self._fresh_until:
+            begun = self._monotonic()
+            if begun >= self._fresh_until:
                 try:
                     self._census = await self._take()
                 except ColdrootError:
                     self._census = None
-                self._fresh_until = self._monotonic() + _CENSUS_SECONDS
+                ended = self._monotonic()
+                self._fresh_until = ended + max(_CENSUS_SECONDS, _CENSUS_PAUSES * (ended - begun))
         return self._census
