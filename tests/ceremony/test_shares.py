@@ -41,6 +41,7 @@ MESSAGES = {
     "entry # says it is share #, this set has only #",
     "entry # says it is share # of this set, and the published commitment says it is not",
     "the words do not fit together: at least one is wrong, or two have changed places",
+    "the words do not fit together: word # is probably wrong",
     "share #, share #, share # do not fit together",
 }
 
