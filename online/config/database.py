@@ -168,6 +168,7 @@ def refuse_password(kind: str, data_source: str) -> None:
 def _mysql_url(data_source: str, database: str) -> MysqlAddress:
     try:
         url = urlsplit(data_source)
+        _refuse_several(url.netloc.rpartition("@")[2])
         port = url.port or _MYSQL_PORT
     except ValueError:
         raise _malformed(MYSQL) from None
@@ -183,6 +184,15 @@ def _mysql_url(data_source: str, database: str) -> MysqlAddress:
         database=_name(database or unquote(url.path.lstrip("/"))),
         tls=_tls(parameters),
     )
+
+
+def _refuse_several(hosts: str) -> None:
+    if "," in hosts:
+        raise RequestRejected(
+            "config.malformed",
+            "db.dataSource names several servers, which the driver for MariaDB and MySQL does not take",
+            hint="name an address that follows the primary, or a member of the cluster for each node",
+        )
 
 
 def _user(name: str | None) -> str:
@@ -227,6 +237,7 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 def _host(text: str) -> tuple[str, int]:
+    _refuse_several(text)
     match = _HOST.fullmatch(text)
     port = int(match["port"] or _MYSQL_PORT) if match is not None else 0
     if match is None or not 0 < port <= _LARGEST_PORT:

@@ -124,6 +124,10 @@ def restore(backup_file: Path, path: Path) -> Path | None:
             with _turn(path):
                 aside = path.with_name(f"{path.name}.replaced-{secrets.token_hex(4)}")
                 _move(path, aside)
+        if os.geteuid() == 0:
+            # Root may be an operator at work beside the node, whose user must be able to read it.
+            owner = (aside or path.parent).stat()
+            os.chown(ready, owner.st_uid, owner.st_gid)
         os.link(ready, path)
         _flush(path.parent)
     return aside

@@ -142,7 +142,9 @@ def _check_version(connection: sa.Connection, path: Path) -> None:
     raise StoreFailed(
         "store.version",
         f"{path} was made by {age} version of coldroot: its schema is {versions[0]}, this program needs {VERSION}",
-        hint="run the version that made it; a database is never changed by opening it",
+        hint="online db upgrade brings it along; back it up first"
+        if versions[0] < VERSION
+        else "run the version that made it; a database is never changed by opening it",
     )
 
 

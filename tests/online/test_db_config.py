@@ -73,6 +73,8 @@ def test_addresses_are_read_as_step_ca_and_as_urls(db: dict[str, Any], kind: str
         ({"type": "mysql", "dataSource": f"ca:{SECRET}@tcp(db)/"}, "config.missing-key"),
         ({"type": "mysql", "dataSource": f"ca:{SECRET}@udp(db)/ca"}, "config.malformed"),
         ({"type": "mysql", "dataSource": f"ca:{SECRET}@tcp(db:99999)/ca"}, "config.malformed"),
+        ({"type": "mysql", "dataSource": f"ca:{SECRET}@tcp(one,two)/ca"}, "config.malformed"),
+        ({"type": "mysql", "dataSource": f"mysql://ca:{SECRET}@one:1,two:2/ca"}, "config.malformed"),
         ({"type": "mysql", "dataSource": f":{SECRET}@tcp(db)/ca"}, "config.malformed"),
         ({"type": "mysql", "dataSource": f"mysql://ca:{SECRET}@db:x/ca"}, "config.malformed"),
         ({"type": "mysql", "dataSource": f"mysql://ca:{SECRET}@db/ca?tls=preferred"}, "config.malformed"),
