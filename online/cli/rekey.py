@@ -77,6 +77,7 @@ def rekey(
         new_key = key.generate()
         new = renewing.rekey(where.trust(), old.identity, new_key, now=datetime.now(UTC), mtls=mtls)
         pem = private_key_pem(new_key, old.password)
-    install_pair(certificate, key_path, new, pem, overwrite=in_place or force)
+    replacing = old.chain[0] if in_place else None
+    install_pair(certificate, key_path, new, pem, overwrite=in_place or force, replacing=replacing)
     done("Certificate", certificate)
     done("Private Key", key_path)

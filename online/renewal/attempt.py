@@ -2,7 +2,8 @@
 
 Invariants:
 
-* the pair is read from the disk anew at each attempt: whoever replaced it meanwhile is not undone;
+* the pair is read from the disk anew at each attempt: whoever replaced it meanwhile is not undone, also when that
+  was while the CA was asked;
 * an attempt that raises left the old pair in place, whole;
 * a new key is encrypted as the old one was, with the same password;
 * who is to be told of it is noted on the disk before the pair is replaced (``online.renewal.untold``).
@@ -113,7 +114,9 @@ def renew_pair(
         further = pair.outputs.render(chain, old.identity.key, old.key_pem)
         if out is None:
             untold.promise(pair, old.chain[0])
-        install_certificate(out or pair.certificate, chain, overwrite=True, key=pair.key_file, further=further)
+        replacing = old.chain[0] if out is None else None
+        place = out or pair.certificate
+        install_certificate(place, chain, overwrite=True, key=pair.key_file, further=further, replacing=replacing)
         return _told(pair, old, chain, rekeyed=False, out=out)
 
 
@@ -142,7 +145,7 @@ def _rekeyed(pair: Pair, trust: Trust, old: InUse, *, now: datetime, rng: renewi
     pem = private_key_pem(new_key, old.password)
     further = pair.outputs.render(chain, new_key, pem)
     untold.promise(pair, old.chain[0])
-    install_pair(pair.certificate, pair.key_file, chain, pem, overwrite=True, further=further)
+    install_pair(pair.certificate, pair.key_file, chain, pem, overwrite=True, further=further, replacing=old.chain[0])
     return chain
 
 

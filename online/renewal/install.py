@@ -19,8 +19,9 @@ Two plain files cannot be replaced in one instant; a server that reads between 2
 again. Where that must not be, the pair is named through a link to a directory (``online.renewal.versions``), which is
 turned in one instant. A link in the place of a file is refused: replacing it would leave the file behind it stale.
 
-Of several processes that install into one directory, one does at a time: the directory is their lock. Whoever has it
-removes what killed ones left behind: hidden files beside the pair, which may hold keys that came to nothing.
+Of several processes that install a pair, one does at a time: the directory of the key is their lock. Whoever has it
+removes what killed ones left behind: hidden files beside the pair, which may hold keys that came to nothing. What a CA
+answered about a certificate that another process replaced meanwhile is not installed: it may be for the key of before.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from online.renewal.attributes import add_file, attributes_of
 from online.renewal.versions import install_version, is_versioned, version_name
 from shared import durable
 from shared.errors import RequestRejected, StoreFailed
-from shared.pem import certificate_pem
+from shared.pem import certificate_pem, load_certificates
 
 _END_OF_KEY = b"\n=====CERTIFICATE=====\n"
 
@@ -76,6 +77,7 @@ def install_certificate(
     overwrite: bool,
     key: Path | None = None,
     further: Mapping[Path, bytes] | None = None,
+    replacing: x509.Certificate | None = None,
 ) -> None:
     """Write a chain, leaf first, in one step; what stood there stays whole until then.
 
@@ -85,17 +87,22 @@ def install_certificate(
         overwrite: replace a file that stands there, keeping what it is besides its content.
         key: the file of its key, which stays as it is; says whether the pair is versioned.
         further: private files that hold the certificate too; written after it, or with it where it is versioned.
+        replacing: the certificate that it succeeds, where another must not be overwritten.
 
     Raises:
-        RequestRejected: as ``check_output``, or ``renew.version``.
+        RequestRejected: as ``check_output``, ``renew.version``, or ``renew.replaced`` when another one lies there now.
         StoreFailed: ``file.write-failed``; the certificate did not change, or a further file did not.
     """
     check_output(path, overwrite=overwrite)
     pem = certificate_pem(*chain)
     if overwrite and key is not None and is_versioned(path, key):
-        _install_version(chain, {path: (pem, durable.PUBLIC)}, further or {})
+        _install_version(chain, {path: (pem, durable.PUBLIC)}, further or {}, path, replacing)
         return
-    with _turn_at(path):
+    # A key that may be read can lie where one may not look around; then nobody can rekey there as we do.
+    beside_key = key is not None and os.access(key.parent, os.R_OK)
+    with _turn_at(path, directory=key.parent if key is not None and beside_key else path.parent):
+        if replacing is not None:
+            _check_current(path, replacing, key)
         if overwrite:
             _replace(path, pem, durable.PUBLIC)
         else:
@@ -111,6 +118,7 @@ def install_pair(
     *,
     overwrite: bool,
     further: Mapping[Path, bytes] | None = None,
+    replacing: x509.Certificate | None = None,
 ) -> None:
     """Write a new key and its certificate.
 
@@ -123,15 +131,17 @@ def install_pair(
         key_pem: the private key as it shall lie on disk.
         overwrite: replace files that stand there.
         further: as for ``install_certificate``.
+        replacing: as for ``install_certificate``.
 
     Raises:
-        RequestRejected: as ``check_output``, ``renew.version``, or ``output.same-file`` when both paths are the same.
+        RequestRejected: as ``install_certificate``, or ``output.same-file`` when both paths are the same.
         StoreFailed: ``file.write-failed``.
     """
     check_pair_outputs(certificate, key, overwrite=overwrite)
     pem = certificate_pem(*chain)
     if overwrite and is_versioned(certificate, key):
-        _install_version(chain, {key: (key_pem, durable.PRIVATE), certificate: (pem, durable.PUBLIC)}, further or {})
+        files = {key: (key_pem, durable.PRIVATE), certificate: (pem, durable.PUBLIC)}
+        _install_version(chain, files, further or {}, certificate, replacing)
         return
     if not certificate.exists() and not key.exists():
         with _turn_at(key, certificate), durable.Staging() as staging:
@@ -139,6 +149,8 @@ def install_pair(
             staging.add(certificate, pem, mode=durable.PUBLIC)
     else:
         with _turn_at(key, _pending(key), certificate):
+            if replacing is not None:
+                _check_current(certificate, replacing, key)
             _replace_pair(certificate, key, pem, key_pem)
     write_further(further or {})
 
@@ -224,13 +236,29 @@ def _stage(staging: durable.Staging, certificate: Path, key: Path, key_pem: byte
     add_file(staging, certificate, chain_pem, attributes_of(certificate, default=durable.PUBLIC))
 
 
+def _check_current(path: Path, expected: x509.Certificate, key: Path | None) -> None:
+    """Insist that nobody replaced a certificate, or its key alone so far, since we read it."""
+    found = load_certificates(durable.read_file(path), what=f"file {path}")[0]
+    if found != expected or (key is not None and os.path.lexists(_pending(key))):
+        raise RequestRejected(
+            "renew.replaced",
+            f"{path} was replaced by another program while the CA was asked, so what the CA sent was not installed",
+        )
+
+
 def _install_version(
-    chain: Sequence[x509.Certificate], files: Mapping[Path, tuple[bytes, int]], further: Mapping[Path, bytes]
+    chain: Sequence[x509.Certificate],
+    files: Mapping[Path, tuple[bytes, int]],
+    further: Mapping[Path, bytes],
+    certificate: Path,
+    replacing: x509.Certificate | None,
 ) -> None:
     """Put into one new version whatever is named through its link, and write the rest after it."""
     link = next(iter(files)).parent
     inside = {**files, **{path: (content, durable.PRIVATE) for path, content in further.items() if path.parent == link}}
     with _turn_at(link):
+        if replacing is not None:
+            _check_current(certificate, replacing, None)
         install_version(
             link,
             version_name(chain[0]),
@@ -245,9 +273,9 @@ def _replace(path: Path, content: bytes, mode: int) -> None:
 
 
 @contextlib.contextmanager
-def _turn_at(*places: Path) -> Iterator[None]:
-    """Wait for our turn at the directory of the first place, then clear up around all of them."""
-    directory = places[0].parent
+def _turn_at(*places: Path, directory: Path | None = None) -> Iterator[None]:
+    """Wait for our turn at a directory, or that of the first place, then clear up around all of them."""
+    directory = directory or places[0].parent
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

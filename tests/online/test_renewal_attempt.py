@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
-from fakes.step_ca import FakeCa, serving
+from fakes.step_ca import Answer, FakeCa, serving
 
 from online.https import parse_ca_url
 from online.renewal.attempt import refresh_outputs, renew_pair
@@ -195,3 +197,55 @@ def test_failures_change_nothing(ca: FakeCa, trust: Trust, tmp_path: Path, monke
     pair.key_file.write_bytes(private_key_pem(keys.generate(KeyKind.EC_P256), None))
     with pytest.raises(RequestRejected, match="belong together"):
         renew_pair(pair, trust, secret, now=datetime.now(UTC))
+
+
+class Overtaken(FakeCa):
+    """A CA during whose answer something happens."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def answer(self, path: str, body: dict[str, object], peer: x509.Certificate | None) -> Answer:
+        happen, self.meanwhile = self.meanwhile, lambda: None
+        happen()
+        return super().answer(path, body, peer)
+
+
+@pytest.mark.parametrize("layout", ["plain", "versioned", "two-directories"])
+@pytest.mark.parametrize("rekey", [False, True], ids=["renew", "rekey"])
+def test_a_pair_that_was_rekeyed_meanwhile_stays_a_pair(tmp_path: Path, layout: str, *, rekey: bool) -> None:
+    """Else the renewed certificate, for the old key, would lie beside the new key, and no server could start."""
+    directory = tmp_path / "pair"
+    directory.mkdir()
+    (tmp_path / "server").mkdir()
+    if layout == "versioned":
+        (tmp_path / "current").symlink_to("pair")
+        directory = tmp_path / "current"
+    with serving(Overtaken(), tmp_path / "server") as ca:
+        assert isinstance(ca, Overtaken)
+        trust = Trust(url=parse_ca_url(ca.url), roots=(ca.root,))
+        pair = write_pair(ca, directory, ago=timedelta(hours=1), rekey=rekey)
+        if layout == "two-directories":
+            (tmp_path / "keys").mkdir()
+            place = tmp_path / "keys" / "foo.key"
+            assert pair.key_file is not None
+            pair.key_file.rename(place)
+            pair = replace(pair, key=str(place))
+        ca.meanwhile = lambda: attempt(replace(pair, rekey=True), trust)
+        with pytest.raises(RequestRejected, match="replaced by another program"):
+            renew_pair(pair, trust, secret, now=datetime.now(UTC))
+        # ``attempt`` insists that certificate and key match before and after.
+        assert attempt(pair, trust) is rekey
+
+
+def test_a_rekey_that_got_half_way_meanwhile_is_not_disturbed(tmp_path: Path) -> None:
+    """Its key lies there already and its certificate not yet: ours would fit the key of before."""
+    (tmp_path / "server").mkdir()
+    with serving(Overtaken(), tmp_path / "server") as ca:
+        assert isinstance(ca, Overtaken)
+        trust = Trust(url=parse_ca_url(ca.url), roots=(ca.root,))
+        pair = write_pair(ca, tmp_path, ago=timedelta(hours=1))
+        before = pair.certificate.read_bytes()
+        ca.meanwhile = (tmp_path / ".foo.key.pending").touch
+        with pytest.raises(RequestRejected, match="replaced by another program"):
+            renew_pair(pair, trust, secret, now=datetime.now(UTC))
+        assert pair.certificate.read_bytes() == before
