@@ -5,6 +5,7 @@ Invariants:
 * it looks at the wall clock at least every 30 seconds of being awake: neither a sleep of the machine nor a clock that
   was set makes it late by more;
 * no pair waits for another: attempts run in threads of their own, a few at a time, and the loop never waits for one;
+  where more pairs are ready than can be served, those come first whose last attempt is the longest ago;
 * TERM and INT let a running attempt finish for a while and end with success; an install that is cut off is whole
   anyway (``online.renewal.install``);
 * the service manager's watchdog is fed by this loop, and not while an attempt hangs.
@@ -27,7 +28,7 @@ from online.renewal import untold
 from online.renewal.attempt import refresh_outputs, renew_pair
 from online.renewal.hooks import Renewed, tell
 from online.renewal.install import check_output
-from online.renewal.keeper import Keeper, Moment, Work
+from online.renewal.keeper import Keeper, Moment, Work, in_turn
 from online.renewal.pair import Pair
 from online.renewal.status import StatusFile, summary
 from online.signals import Signals
@@ -77,7 +78,7 @@ class Agent:
             force: renew everything at once, then as planned.
 
         Raises:
-            ColdrootError: what ``pairs`` raises, or the status file cannot stand where it shall.
+            ColdrootError: what ``pairs`` raises; or the status file, or the only pair, cannot stand where it shall.
         """
         if status_file is not None:
             check_output(status_file, overwrite=True)
@@ -130,13 +131,11 @@ class Agent:
 
     def _begin(self, at: Moment) -> None:
         running = sum(keeper.busy_since is not None for keeper in self._keepers)
-        for keeper in self._keepers:
-            if keeper.busy_since is not None:
-                continue
+        for keeper in in_turn(self._keepers):
             keeper.look(at)
             if running < _AT_A_TIME and keeper.is_ready(at):
                 running += 1
-                keeper.busy_since = at.elapsed
+                keeper.begin(at)
                 # A daemon thread: one that hangs in a system call must not keep the process from ending.
                 threading.Thread(target=self._act, args=(keeper,), daemon=True).start()
 
@@ -202,7 +201,13 @@ class Agent:
     def _checked(self) -> Sequence[Pair]:
         pairs = self._pairs()
         for pair in pairs:
-            pair.check_outputs()
+            try:
+                pair.check_outputs()
+            except ColdrootError as error:
+                if len(pairs) == 1:
+                    raise
+                # After the next start of the machine one directory that is not there must not let all others end.
+                say(f"{pair.name}: error: {error.message} [{error.code}]")
         return pairs
 
     def _renew(self, pair: Pair, now: datetime) -> Renewed:

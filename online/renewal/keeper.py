@@ -12,8 +12,8 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ class Keeper:
     """One pair under care.
 
     ``look``, ``is_ready`` and ``hasten`` are for the loop, ``act`` for a thread of its own; ``busy_since`` keeps them
-    apart: whoever starts ``act`` sets it first, and nothing but ``hasten`` is called until it is ``None`` again.
+    apart: whoever starts ``act`` calls ``begin`` first, and nothing but ``hasten`` until it is ``None`` again.
     """
 
     def __init__(self, pair: Pair, work: Work, *, force: bool = False) -> None:
@@ -88,6 +88,8 @@ class Keeper:
         """When it is renewed, seconds since 1970."""
         self.busy_since: float | None = None
         """Since when an attempt runs, on the clock that never steps."""
+        self.last_turn = float("-inf")
+        """When an attempt began last, on that clock: whoever waited longest comes first."""
         self.failures = 0
         """How many attempts in a row failed."""
         self.last_attempt: float | None = None
@@ -105,7 +107,7 @@ class Keeper:
         first, self._seen = self._seen is None, seen
         try:
             leaf = renewing.load_chain(self.pair.certificate)[0]
-            due = self.pair.due_at(leaf, now=at.wall, chance=self._work.chance())
+            due = self._due(leaf, at)
             owed = self._work.owed(self.pair)
         except ColdrootError as error:
             self.leaf, self.due = None, None
@@ -149,6 +151,10 @@ class Keeper:
         wait = self.ready_in(at)
         return None if wait == float("inf") else at.wall + max(wait, 0.0)
 
+    def begin(self, at: Moment) -> None:
+        """Take the turn: ``act`` is about to be started."""
+        self.busy_since = self.last_turn = at.elapsed
+
     def act(self) -> None:
         """Do what is to be done: renew, or tell again. Never raises."""
         at = self._work.now()
@@ -182,11 +188,23 @@ class Keeper:
         self._forget()
         self._seen = _signature(self.pair)
         self.leaf = renewed.new
-        self.due = self.pair.due_at(renewed.new, now=after.wall, chance=self._work.chance())
+        self.due = self._due(renewed.new, after)
         self.last_success = after.wall
         what = "rekeyed" if renewed.rekeyed else "renewed"
         self._work.say(f"{self.pair.name}: certificate {what}, next {_span(self.due - after.wall)}")
         self._tell(renewed)
+
+    def _due(self, leaf: x509.Certificate, at: Moment) -> float:
+        """Return when a certificate is due; as any is, where what was said of it does not fit a life that got short."""
+        chance = self._work.chance()
+        try:
+            return self.pair.due_at(leaf, now=at.wall, chance=chance)
+        except RequestRejected as error:
+            # To renew it at once would go on for ever: the next one is no longer.
+            self._work.say(
+                f"{self.pair.name}: error: {error.message} [{error.code}]; it is renewed at two thirds of it"
+            )
+            return replace(self.pair, expires_in=None, period=None).due_at(leaf, now=at.wall, chance=chance)
 
     def _tell(self, renewed: Renewed) -> None:
         self.not_told = self._work.tell(self.pair, renewed)
@@ -221,6 +239,15 @@ class Keeper:
         """Begin anew with another certificate."""
         self._owed, self._retry_at, self.failures, self.error, self.not_told = None, None, 0, None, ()
         self._unrefreshed = False
+
+
+def in_turn(keepers: Iterable[Keeper]) -> list[Keeper]:
+    """Return who is idle, in the order in which they get a free hand.
+
+    In a fixed order the first few, if each of their attempts takes long, would leave no turn to the others.
+    """
+    idle = [keeper for keeper in keepers if keeper.busy_since is None]
+    return sorted(idle, key=lambda each: each.last_turn)
 
 
 def _signature(pair: Pair) -> object:

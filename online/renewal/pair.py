@@ -14,7 +14,7 @@ from cryptography import x509
 from online.renewal.hooks import Hooks
 from online.renewal.install import check_output
 from online.renewal.outputs import Outputs
-from online.renewal.schedule import parse_expires_in, periodic_moment, renewal_moment, window_of
+from online.renewal.schedule import check_expires_in, parse_expires_in, periodic_moment, renewal_moment, window_of
 from shared.errors import RequestRejected, Unsupported
 from shared.issue import lifetime
 from shared.keystore import FileUri, is_pkcs11, parse_key_uri
@@ -49,11 +49,13 @@ class Pair:
         """Refuse what contradicts itself.
 
         Raises:
-            RequestRejected: ``renew.period``, ``renew.one-file`` or ``key-uri.*``.
+            RequestRejected: ``renew.period``, ``renew.one-file``, ``key-uri.*`` or ``duration.*``.
             Unsupported: ``renew.rekey-hsm``.
         """
         if self.period is not None and self.expires_in is not None:
             raise RequestRejected("renew.period", "a renewal period and a time before the end contradict each other")
+        if self.expires_in is not None:
+            check_expires_in(self.expires_in)
         if self.period is not None and self.period < timedelta(minutes=1):
             raise RequestRejected("renew.period", "the renewal period is shorter than a minute")
         if self.rekey and is_pkcs11(self.key):

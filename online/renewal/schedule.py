@@ -130,6 +130,16 @@ def window_of(certificate: x509.Certificate, expires_in: timedelta | None) -> ti
     return expires_in if expires_in is not None else lifetime(certificate) / _REMAINING
 
 
+def check_expires_in(text: str) -> None:
+    """Insist that a text can be read as ``--expires-in``, whatever certificate it is held against.
+
+    Raises:
+        RequestRejected: ``duration.*``.
+    """
+    if not _PERCENT.fullmatch(text):
+        parse_duration(text)
+
+
 def parse_expires_in(text: str, certificate: x509.Certificate) -> timedelta:
     """Read ``--expires-in``: a Go duration, or a percentage of the certificate's life as ``33%``.
 

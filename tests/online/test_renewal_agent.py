@@ -203,6 +203,19 @@ def test_many_pairs_and_a_reload(ca: FakeCa, tmp_path: Path) -> None:
         assert agent.stop() == 0
 
 
+def test_one_pair_that_is_gone_keeps_no_other_from_being_renewed(ca: FakeCa, tmp_path: Path) -> None:
+    """After a start of the machine without one of its disks, all other certificates would end."""
+    pairs = tmp_path / "pairs"
+    pairs.mkdir(mode=0o700)
+    crt, key = write_pair(ca, tmp_path, ago=17)
+    (pairs / "bar.toml").write_text("certificate = '/nowhere/bar.crt'\nkey = '/nowhere/bar.key'")
+    (pairs / "foo.toml").write_text(f"certificate = '{crt}'\nkey = '{key}'")
+    with running(tmp_path, "--pairs", str(pairs)) as agent:
+        agent.wait_for("foo: certificate renewed")
+        agent.wait_for("bar: error: ", times=2)
+        assert agent.stop() == 0
+
+
 def test_the_service_manager_is_told(ca: FakeCa, tmp_path: Path) -> None:
     """Type=notify and WatchdogSec=: without READY systemd kills it at the start, without WATCHDOG a little later."""
     crt, key = write_pair(ca, tmp_path)

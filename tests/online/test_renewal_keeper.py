@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -14,7 +15,7 @@ from fakes.step_ca import FakeCa
 from online.client import AskedToWait
 from online.renewal.hooks import Hooks, Renewed
 from online.renewal.install import install_pair
-from online.renewal.keeper import Keeper, Moment, Work
+from online.renewal.keeper import Keeper, Moment, Work, in_turn
 from online.renewal.outputs import Outputs
 from online.renewal.pair import Pair
 from online.renewal.status import StatusFile, describe, summary
@@ -78,7 +79,7 @@ class Scene:
         keeper.look(self.moment())
         if not keeper.is_ready(self.moment()):
             return False
-        keeper.busy_since = self.elapsed
+        keeper.begin(self.moment())
         assert not keeper.is_ready(self.moment())
         keeper.act()
         return True
@@ -260,6 +261,32 @@ def test_who_was_not_told_is_told_again(scene: Scene) -> None:
     assert not keeper.not_told
     # All that time the certificate was fresh, and nobody asked the CA again.
     assert scene.renewals == 1
+
+
+@pytest.mark.parametrize("said", [{"expires_in": "30h"}, {"period": timedelta(hours=30)}], ids=["window", "period"])
+def test_a_life_too_short_for_what_was_said(scene: Scene, said: dict[str, Any]) -> None:
+    """When the CA gives shorter lives, an agent must neither renew without end nor leave the server untold."""
+    keeper = scene.keeper(replace(scene.pair, **said), force=True)
+    assert scene.step(keeper)
+    assert (scene.renewals, scene.told) == (1, 1)
+    assert any("two thirds" in line for line in scene.said)
+    assert scene.run(keeper, 15 * HOUR) == 0
+    assert scene.run(keeper, HOUR) == 1
+    assert (scene.renewals, scene.told) == (2, 2)
+
+
+def test_everybody_gets_a_turn(scene: Scene) -> None:
+    """Of 200 pairs, the first ten of which hang in their attempts again and again, the last is renewed too."""
+    keepers, served = [scene.keeper() for _ in range(6)], set()
+    for _ in range(3):
+        for keeper in in_turn(keepers)[:2]:
+            keeper.begin(scene.moment())
+            served.add(keeper)
+            assert keeper not in in_turn(keepers)
+        scene.pass_time(60)
+        for keeper in served:
+            keeper.busy_since = None
+    assert served == set(keepers)
 
 
 def test_hasten_renews_now(scene: Scene) -> None:

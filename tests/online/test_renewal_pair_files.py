@@ -78,6 +78,7 @@ def test_little_needs_to_be_said() -> None:
         (SHORT + "p12 = 'a.p12'", "password"),
         (SHORT + "combined = 'foo.key'", "different files"),
         (SHORT + "expires_in = '8h'\nrenew_period = '8h'", "contradict"),
+        (SHORT + "expires_in = '8 hours'", "not a duration"),
         (SHORT + "renew_period = '1s'", "shorter than a minute"),
         ("certificate = 'a'\nkey = 'pkcs11:module-name=x;object=y'\nrekey = true", "HSM"),
         ("certificate = 'a", "TOML"),
