@@ -13,7 +13,7 @@ from online.http import Layer, Limits
 from shared.pem import chain_pem
 
 _HOST = b"Host: localhost\r\n"
-_LIMITS = Limits(idle=1.5, receive=1.0, linger=0.5, connections=40)
+_LIMITS = Limits(idle=1.5, receive=1.5, linger=0.2, connections=40)
 
 
 @pytest.fixture(
