@@ -129,6 +129,26 @@ ensure_databases() {
     fi
 }
 
+# See that PKCS#11 modules of other makers are there, with the daemons that they need. Only on request: the tests start
+# daemons of their own, in directories and namespaces of their own.
+ensure_hsm_modules() {
+    local -a missing=()
+    local names
+    names=$(PATH=$PATH:/usr/sbin:/sbin compgen -c)
+    grep --quiet --line-regexp certutil <<<"$names" || missing+=(libnss3-tools)
+    compgen -G '/usr/lib/*/p11-kit-proxy.so' >/dev/null || missing+=(p11-kit p11-kit-modules)
+    grep --quiet --line-regexp pkcsslotd <<<"$names" || missing+=(opencryptoki)
+    compgen -G '/usr/lib/*/pkcs11/libtpm2_pkcs11.so' >/dev/null || missing+=(libtpm2-pkcs11-1)
+    grep --quiet --line-regexp swtpm_setup <<<"$names" || missing+=(swtpm swtpm-tools)
+    grep --quiet --line-regexp tpm2-abrmd <<<"$names" || missing+=(tpm2-abrmd)
+    compgen -G '/usr/lib/*/libtss2-tcti-tabrmd.so*' >/dev/null || missing+=(libtss2-tcti-tabrmd0)
+    compgen -G '/usr/lib/*/libtss2-tcti-swtpm.so*' >/dev/null || missing+=(libtss2-tcti-swtpm0)
+    grep --quiet --line-regexp dbus-run-session <<<"$names" || missing+=(dbus)
+    if ((${#missing[@]})); then
+        install_debian_packages "${missing[@]}"
+    fi
+}
+
 # Print one digest over all that an environment is made from.
 #   digest_of PYTHON FILE…
 digest_of() {
