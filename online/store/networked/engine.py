@@ -7,6 +7,7 @@ doubt when a transaction begins and whether its end was asked for; it opens none
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Recorded = ColdrootError | int
 
 _TIDY_SECONDS = 1.0
+_NOTICES = 16
 
 
 class Gate(Enum):
@@ -60,8 +62,8 @@ class Session:
     """Through SQLAlchemy, in autocommit mode."""
     driver: Any
     """The driver's own object of the same connection."""
-    notices: list[Any] = field(default_factory=list, repr=False)
-    """What the server said aside."""
+    notices: deque[Any] = field(default_factory=lambda: deque(maxlen=_NOTICES), repr=False)
+    """What the server said aside, the last of it."""
     clustered: bool = False
     """Whether several servers take writes (Galera), so that locks of one mean nothing to the others."""
     returns: bool = False
