@@ -203,6 +203,8 @@ class MariadbServer(DatabaseServer):
         command = [
             *self._as_account(), "mariadb-install-db", "--no-defaults", f"--datadir={self.directory}/data",
             "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
+            # Its own: a server that starts clears away what it takes for the remains of others.
+            f"--tmpdir={self.directory}",
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS, cwd=self.directory)
 
@@ -215,7 +217,7 @@ class MariadbServer(DatabaseServer):
 
     def _command(self) -> list[str]:
         settings = {
-            "datadir": self.directory / "data", "port": self.port, "bind-address": "127.0.0.1",
+            "datadir": self.directory / "data", "tmpdir": self.directory, "port": self.port, "bind-address": "127.0.0.1",
             "socket": self.directory / "socket", "pid-file": self.directory / "pid",
             "innodb-flush-log-at-trx-commit": 2, "innodb-buffer-pool-size": "32M", "innodb-log-file-size": "16M",
             "max-connections": 60, **self.extra,

@@ -129,11 +129,14 @@ def _prepare(directory: Path, port: int, settings: Sequence[str]) -> MariaDb:
     user = user_for("mysql")
     own_directory(directory, user)
     install = [_INSTALL, "--no-defaults", f"--datadir={directory}", "--auth-root-authentication-method=normal"]
-    run_as(user, [*install, "--skip-test-db", "--skip-name-resolve"])
+    # Its own: a server that starts clears away what it takes for the remains of others.
+    temporary = f"--tmpdir={own_directory(directory.parent / f'{directory.name}.tmp', user)}"
+    run_as(user, [*install, "--skip-test-db", "--skip-name-resolve", temporary])
     command = [
         _MARIADBD,
         "--no-defaults",
         f"--datadir={directory}",
+        temporary,
         f"--port={port}",
         "--bind-address=127.0.0.1",
         f"--socket={directory}/socket",

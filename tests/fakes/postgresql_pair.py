@@ -72,9 +72,9 @@ class Pair:
 
     @property
     def data_source(self) -> str:
-        """Both addresses; whichever takes writes is meant."""
+        """Both addresses: a node looks for the one that takes writes."""
         hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
-        return f"postgresql://{OWNER}@{hosts}/{DATABASE}?target_session_attrs=read-write"
+        return f"postgresql://{OWNER}@{hosts}/{DATABASE}"
 
     def promote(self) -> PostgreSql:
         """Make the standby the primary, as whoever watches over the two would, and return it."""
