@@ -15,7 +15,7 @@ from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.conduct.setting import Scene, check_host, host_facts
 from ceremony.host import Check, HostFinding, Status
 from ceremony.host_evidence import host_claims
-from ceremony.plan import EXAMPLE, Plan, load_plan, not_accepted
+from ceremony.plan import EXAMPLE, Plan, Standing, amend_plan, load_plan, not_accepted
 from ceremony.plan_history import PlanDay, PlanHistory
 from ceremony.records import Kind, Mode
 from ceremony.terminal import Rehearsing
@@ -131,6 +131,36 @@ def test_each_mistake_names_its_key(old: str, new: str, named: str) -> None:
     assert named in refused.value.message
     with pytest.raises(RequestRejected):
         _plan(EXCEPTION + EXCEPTION)
+
+
+def test_the_command_says_whether_that_is_all(tmp_path: Path, found: list[HostFinding]) -> None:
+    """Before the day, people must be able to see that nothing but the accepted finding is left."""
+    (tmp_path / "plan.toml").write_text(EXAMPLE + ROLES + EXCEPTION)
+    rehearsal = Rehearsal(tmp_path)
+    assert rehearsal.run("host", "check").exit_code == 1
+    assert rehearsal.run("host", "check", "--plan", tmp_path / "plan.toml").exit_code == 0
+    found.append(HostFinding(check=Check.SWAP, status=Status.FAIL, detail="swap is on"))
+    refused = rehearsal.run("host", "check", "--plan", tmp_path / "plan.toml")
+    assert (refused.exit_code, "not fit for a ceremony: swap" in refused.stderr) == (1, True)
+
+
+def test_what_one_day_accepted_the_next_does_not() -> None:
+    """The machine of another year is another one: people must agree anew."""
+    first = _plan()
+    assert first.accepted
+    later = f"""version = 1
+previous = "{first.digest.hex()}"
+title = "Next"
+acts = ["crl:next"]
+[[crl]]
+name = "next"
+number = 1
+this_update = "2027-01-01T00:00:00Z"
+next_update = "2027-12-01T00:00:00Z"
+"""
+    standing = Standing(dealt_by="root", begun=frozenset(map(str, first.acts)))
+    assert amend_plan(first, later.encode(), standing).accepted == ()
+    assert amend_plan(first, (later + EXCEPTION).encode(), standing).accepted == first.accepted
 
 
 def _claims(tmp_path: Path, plan: Plan, findings: list[HostFinding], mode: Mode = Mode.REAL) -> list[str]:
