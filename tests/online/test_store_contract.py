@@ -139,6 +139,20 @@ async def test_a_taken_serial_is_refused_with_its_token(store: Store) -> None:
     await store.record_certificate(token=token_use(), certificate=certificate_row())
 
 
+async def test_one_that_fails_takes_no_other_along(store: Store) -> None:
+    """They share a transaction and know nothing of each other: what is wrong with one is its own affair."""
+    taken = certificate_row()
+    await store.record_certificate(token=None, certificate=taken)
+    rows = [certificate_row(serial=taken.serial if at == 3 else None, subject=f"CN={at}") for at in range(8)]
+    results = await asyncio.gather(
+        *(store.record_certificate(token=token_use(str(at)), certificate=row) for at, row in enumerate(rows)),
+        return_exceptions=True,
+    )
+    assert isinstance(results.pop(3), StoreFailed)
+    assert results == [0] * 7
+    await store.record_certificate(token=token_use("3"), certificate=certificate_row())
+
+
 async def test_old_tokens_are_forgotten_and_others_are_not(store: Store) -> None:
     """A table that only grows fills the disk; one that forgets too early lets tokens be replayed."""
     old, current = token_use("old", expires=NOON - timedelta(days=2)), token_use("current", expires=NOON)

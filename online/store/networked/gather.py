@@ -130,6 +130,8 @@ class Gather(Generic[_Work, _Result]):
         outcomes: Sequence[_Result | ColdrootError] = ()
         try:
             outcomes = await self._run([each.work for each in batch])
+        except Exception as error:  # noqa: BLE001 (a fault of ours in one batch must not end the queue)
+            outcomes = [StoreFailed("store.failed", f"the store failed: {type(error).__name__}") for _ in batch]
         finally:
             # Also when the loop is stopped in the middle: whoever still waits must not wait for ever.
             for pending, outcome in zip(batch, outcomes, strict=False):
