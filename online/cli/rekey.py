@@ -12,7 +12,7 @@ from online.cli.renewing import EXIT_NOT_DUE, EXPIRES_IN, finish_interrupted, is
 from online.key_choice import KeyChoice
 from online.renewal import renew as renewing
 from online.renewal.attempt import in_use
-from online.renewal.install import check_pair_outputs, install_pair
+from online.renewal.install import check_pair_outputs, check_room, install_pair
 from online.renewal.pair import Pair
 from shared import terminal
 from shared.keystore import private_key_pem
@@ -74,6 +74,8 @@ def rekey(
     if not is_due(chain, expires_in, force=force or not in_place):
         ctx.exit(EXIT_NOT_DUE)
     with in_use(pair, secret) as old:
+        if in_place:
+            check_room(certificate, key_path)
         new_key = key.generate()
         new = renewing.rekey(where.trust(), old.identity, new_key, now=datetime.now(UTC), mtls=mtls)
         pem = private_key_pem(new_key, old.password)

@@ -4,7 +4,7 @@ Invariants:
 
 * the pair is read from the disk anew at each attempt: whoever replaced it meanwhile is not undone, also when that
   was while the CA was asked;
-* an attempt that raises left the old pair in place, whole;
+* an attempt that raises left the old pair in place, whole, and where that could not be replaced asked no CA;
 * a new key is encrypted as the old one was, with the same password;
 * who is to be told of it is noted on the disk before the pair is replaced (``online.renewal.untold``).
 """
@@ -24,7 +24,7 @@ from online.key_choice import KeyChoice
 from online.renewal import renew as renewing
 from online.renewal import untold
 from online.renewal.hooks import Renewed
-from online.renewal.install import install_certificate, install_pair, write_further
+from online.renewal.install import check_room, install_certificate, install_pair, write_further
 from online.renewal.pair import Pair
 from online.trust import Trust
 from shared import durable
@@ -106,6 +106,8 @@ def renew_pair(
         ColdrootError: nothing changed, or (``file.write-failed`` about a further file) all but that file did.
     """
     with in_use(pair, secret) as old:
+        if out is None:
+            check_room(pair.certificate, pair.key_file if pair.rekey else None)
         if pair.rekey:
             chain = _rekeyed(pair, trust, old, now=now, rng=rng)
             if chain is not None:

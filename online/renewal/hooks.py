@@ -4,7 +4,7 @@ Invariants:
 
 * a command is a list of words and meets no shell, unless a shell was asked for by name;
 * everybody is told, also when telling another failed; what failed is returned and never passed over;
-* a command that takes too long is killed with all that it started;
+* a command that takes too long is killed with all that it started, but for what began a session of its own;
 * a command learns what was renewed from its environment and gets neither a key nor a password, nor the service
   manager's socket.
 """

@@ -42,6 +42,8 @@ from shared.errors import RequestRejected, StoreFailed
 from shared.pem import certificate_pem, load_certificates
 
 _END_OF_KEY = b"\n=====CERTIFICATE=====\n"
+# More than a chain or a key takes.
+_ROOM = 16 << 10
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -68,6 +70,30 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise RequestRejected("file.not-regular", f"{path} is not a regular file")
     if not overwrite:
         raise RequestRejected("file.exists", f"{path} already exists", hint="choose another path, or give --force")
+
+
+def check_room(certificate: Path, key: Path | None) -> None:
+    """Insist that a pair can be replaced, before a CA is asked.
+
+    What it answers and nobody can write is lost, but to the CA the certificate in use has a successor then: it may
+    take the next attempt for a thief's.
+
+    Args:
+        certificate: the file that shall be replaced.
+        key: the file of its key, if that shall be replaced too.
+
+    Raises:
+        StoreFailed: ``file.write-failed``.
+    """
+    places = (certificate,) if key is None else (key, certificate)
+    if is_versioned(*places):
+        # Where the versions lie, whose parent the link may not be.
+        places = (certificate.parent.resolve().with_name(certificate.name),)
+    with _turn_at(*places), contextlib.ExitStack() as stack:
+        staging = durable.Staging()
+        stack.callback(staging.discard)
+        for place in places:
+            add_file(staging, place, bytes(_ROOM), attributes_of(place, default=durable.PRIVATE))
 
 
 def install_certificate(

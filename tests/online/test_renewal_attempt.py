@@ -199,6 +199,29 @@ def test_failures_change_nothing(ca: FakeCa, trust: Trust, tmp_path: Path, monke
         renew_pair(pair, trust, secret, now=datetime.now(UTC))
 
 
+@pytest.mark.parametrize("layout", ["plain", "versioned"])
+@pytest.mark.parametrize("rekey", [False, True], ids=["renew", "rekey"])
+def test_without_room_no_ca_is_asked(
+    ca: FakeCa, trust: Trust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, *, rekey: bool
+) -> None:
+    """An answer that nobody can keep makes the certificate in use look stolen at the next attempt, and be revoked."""
+    (tmp_path / "pair").mkdir()
+    (tmp_path / "current").symlink_to("pair")
+    pair = write_pair(ca, tmp_path / ("current" if layout == "versioned" else "pair"), rekey=rekey)
+
+    def full(*arguments: object, **named: object) -> None:
+        del arguments, named
+        raise StoreFailed("file.write-failed", "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.durable._write_all", full)
+        with pytest.raises(StoreFailed):
+            renew_pair(pair, trust, secret, now=datetime.now(UTC))
+    assert not ca.requests
+    attempt(pair, trust)
+    assert not [each for each in (*tmp_path.iterdir(), *(tmp_path / "pair").iterdir()) if each.name[0] == "."]
+
+
 class Overtaken(FakeCa):
     """A CA during whose answer something happens."""
 
