@@ -12,7 +12,7 @@ from fakes import vectors
 from fakes.tokens import provisioner
 
 from online.claims import Claims
-from online.config import Config, TlsSettings, TlsVersion, load_config, parse_config, render_config
+from online.config import Config, TlsEngine, TlsSettings, TlsVersion, load_config, parse_config, render_config
 from shared.errors import RequestRejected
 
 PATH = Path("/home/ca/.coldroot/config/ca.json")
@@ -122,6 +122,16 @@ def test_the_tls_block() -> None:
         "maxVersion": 1.3,
         "renegotiation": False,
     }
+
+
+def test_the_engine_of_tls_is_chosen_beside_the_tls_block() -> None:
+    """Where the distribution's crypto policy must hold, it must hold whatever else is configured."""
+    for tls in (..., {"minVersion": 1.3}):
+        assert parse(tls=tls).tls.engine is TlsEngine.BUNDLED
+        assert parse(tls=tls, coldroot={"tlsEngine": "bundled"}).tls.engine is TlsEngine.BUNDLED
+        assert parse(tls=tls, coldroot={"tlsEngine": "system"}).tls.engine is TlsEngine.SYSTEM
+    # What clients are told is step-ca's block and no more.
+    assert "engine" not in parse(coldroot={"tlsEngine": "system"}).tls.to_json()
 
 
 def test_tls_defaults_are_steps() -> None:

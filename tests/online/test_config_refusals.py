@@ -196,6 +196,7 @@ def test_what_is_missing_is_named(changes: dict[str, Any], where: str) -> None:
         ({"tls.cipherSuites": ["TLS_RSA_WITH_AES_128_CBC_SHA"]}, "tls.cipherSuites[0]"),
         ({"logger.traceHeader": "X: y\r\n"}, "logger.traceHeader"),
         ({"coldroot.logLevel": "debug"}, "coldroot.logLevel"),
+        ({"coldroot.tlsEngine": "openssl"}, "coldroot.tlsEngine"),
         ({"authority.backdate": "-1m"}, "authority.backdate"),
         ({"authority.backdate": "60"}, "authority.backdate"),
         ({"authority.claims": {"maxTLSCertDuration": "1h"}}, "authority.claims"),
