@@ -217,8 +217,8 @@ class MariadbServer(DatabaseServer):
 
     def _command(self) -> list[str]:
         settings = {
-            "datadir": self.directory / "data", "tmpdir": self.directory, "port": self.port, "bind-address": "127.0.0.1",
-            "socket": self.directory / "socket", "pid-file": self.directory / "pid",
+            "datadir": self.directory / "data", "tmpdir": self.directory, "socket": self.directory / "socket",
+            "pid-file": self.directory / "pid", "bind-address": "127.0.0.1", "port": self.port,
             "innodb-flush-log-at-trx-commit": 2, "innodb-buffer-pool-size": "32M", "innodb-log-file-size": "16M",
             "max-connections": 60, **self.extra,
         }  # fmt: skip
