@@ -371,6 +371,46 @@ def test_an_empty_record_is_passed_over(play: Play) -> None:
     play(act)
 
 
+def test_an_end_of_the_worker_lets_handshakes_finish_and_cuts_those_that_do_not(play: Play) -> None:
+    """Without this, a reload could cost a client its connection, or a silent one keep the old worker."""
+
+    async def act(stage: Stage) -> None:
+        silent_one, slow = await stage.connect(), await stage.connect()
+        with pytest.raises(ssl.SSLWantReadError):
+            slow.tls.do_handshake()
+        await slow.flush()
+        await until(lambda: len(stage.acceptor.shaking) == 2)
+        settling = asyncio.create_task(stage.acceptor.settle(0.3))
+        await slow.shake()
+        await slow.send(b"x")
+        assert await slow.exactly(1) == b"x"
+        await settling
+        assert not await silent_one.more()
+        assert len(stage.acceptor.shaking) == 0
+        # Whoever is done is not touched.
+        await slow.send(b"y")
+        assert await slow.exactly(1) == b"y"
+        await stage.acceptor.settle(10)
+
+    play(act)
+
+
+def test_an_end_of_the_worker_waits_for_last_words_to_be_read_and_no_longer(play: Play) -> None:
+    """Without this, the last answer of a worker that ends could be lost, or a client keep it from ending."""
+
+    async def act(stage: Stage) -> None:
+        stage.on_data = answer_and_close
+        prompt, never = await stage.shaken(), await stage.shaken()
+        for each in (prompt, never):
+            await each.send(b"hello")
+            assert await each.rest() == b"hello"
+        prompt.close()
+        await stage.acceptor.close(0.2)
+        await until(lambda: all("lost" in each.events for each in stage.protocols))
+
+    play(act)
+
+
 class Plain(asyncio.Protocol):
     """An echo that keeps nothing."""
 
