@@ -306,3 +306,40 @@ async def test_a_frozen_server_is_given_up_within_limits_and_taken_up_again(serv
     with pytest.raises(Unauthenticated):
         await store.record_certificate(token=token_use("before"), certificate=certificate_row())
     await store.close()
+
+
+async def test_no_renewal_on_any_node_follows_a_revocation_that_was_answered(settings: DatabaseSettings) -> None:
+    """The moments that the tests above hold still are milliseconds wide in life: here they are met by chance."""
+    stores = [open_store(settings) for _ in range(3)]
+    renewed: dict[int, list[int]] = {}
+
+    async def renew_until_refused(store: CaStore, parent: int, answered: asyncio.Event) -> None:
+        while True:
+            too_late = answered.is_set()
+            child = certificate_row(parent=parent)
+            try:
+                await store.record_certificate(token=None, certificate=child)
+            except Unauthenticated:
+                return
+            assert not too_late
+            renewed[parent].append(child.serial)
+
+    async def live_and_end(turn: int) -> None:
+        parent, answered = certificate_row(), asyncio.Event()
+        renewed[parent.serial] = []
+        await stores[0].record_certificate(token=None, certificate=parent)
+        renewals = [
+            asyncio.create_task(renew_until_refused(store, parent.serial, answered)) for store in (*stores, *stores)
+        ]
+        while len(renewed[parent.serial]) < 5:  # noqa: ASYNC110 (what is waited for is a number)
+            await asyncio.sleep(0.001 * (turn % 3))
+        await stores[turn % 3].record_revocation(token=None, revocation=revocation_of(parent.serial))
+        answered.set()
+        await asyncio.gather(*renewals)
+
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(*(live_and_end(turn) for turn in range(12)))
+    for children in renewed.values():
+        assert [await stores[0].certificate(each) is not None for each in children] == [True] * len(children)
+    for store in stores:
+        await store.close()
