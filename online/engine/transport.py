@@ -205,8 +205,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; whatever waits is lost."""
         if self._below is not None and self._state is not _State.LOST:
-            if self._state is _State.OPEN:
-                self._state = _State.CLOSING
+            # Not the client's doing: a handshake that ends so is none that was refused.
+            self._state = _State.CLOSING
             self._below.abort()
 
     # The protocol's face: for the transport below.

@@ -375,11 +375,14 @@ def test_an_end_of_the_worker_lets_handshakes_finish_and_cuts_those_that_do_not(
     """Without this, a reload could cost a client its connection, or a silent one keep the old worker."""
 
     async def act(stage: Stage) -> None:
-        silent_one, slow = await stage.connect(), await stage.connect()
+        silent_one, slow, left = [await stage.connect() for _ in range(3)]
         with pytest.raises(ssl.SSLWantReadError):
             slow.tls.do_handshake()
         await slow.flush()
-        await until(lambda: len(stage.acceptor.shaking) == 2)
+        with pytest.raises(ssl.SSLWantReadError):
+            left.tls.do_handshake()
+        await left.flush()
+        await until(lambda: len(stage.acceptor.shaking) == 3)
         settling = asyncio.create_task(stage.acceptor.settle(0.3))
         await slow.shake()
         await slow.send(b"x")
@@ -387,6 +390,7 @@ def test_an_end_of_the_worker_lets_handshakes_finish_and_cuts_those_that_do_not(
         await settling
         assert not await silent_one.more()
         assert len(stage.acceptor.shaking) == 0
+        assert stage.refused == []
         # Whoever is done is not touched.
         await slow.send(b"y")
         assert await slow.exactly(1) == b"y"
