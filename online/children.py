@@ -7,6 +7,7 @@ loop comes round.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -109,8 +110,10 @@ async def keep(tie: Tie, inherited: Inherited) -> None:
     Raises:
         ColdrootError: what ``run_keeper`` raises.
     """
-    # A long list takes a second of a core, and to tidy up is never urgent: the workers have precedence.
-    os.nice(_KEEPER_NICENESS)
+    # A long list takes a second of a core, and to tidy up is never urgent: the workers have precedence. A sandbox that
+    # lets nobody change priorities, as the service manager's does, is no reason to keep no house.
+    with contextlib.suppress(OSError):
+        os.nice(_KEEPER_NICENESS)
     stop = _stop_event(tie)
     config, clock = inherited.config, SystemClock()
     beating = asyncio.create_task(_beat(tie))
@@ -123,6 +126,7 @@ async def keep(tie: Tie, inherited: Inherited) -> None:
         stop=stop,
         ready=lambda: tie.report(ready=True),
         look=inherited.pace.look,
+        newest=lambda version: tie.report(authority=version),
     )
     beating.cancel()
 

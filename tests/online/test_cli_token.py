@@ -22,7 +22,7 @@ from online.enrol import make_csr
 from online.jose import jwe, jws
 from online.jose.jwk import PrivateJwk
 from online.provisioners.protocol import Operation
-from online.provisioners.registry import Registry
+from online.provisioners.registry import Registry, open_token
 from online.tokens import Audiences, VerifiedToken, csr_confirmation
 from shared import durable, keys
 from shared.errors import Unauthenticated
@@ -64,7 +64,7 @@ class Desk:
         """Verify a token as the node would."""
         config = load_config(self.home.config)
         return Registry(config.provisioners).authorize(
-            operation, token, audiences=Audiences.of(config.dns_names), now=datetime.now(UTC) + later
+            operation, open_token(token), audiences=Audiences.of(config.dns_names), now=datetime.now(UTC) + later
         )
 
 
