@@ -136,7 +136,7 @@ def renew(
     if pair is None and (crt_file or expires_in or renew_period or rekey or password_file or outputs or hooks):
         raise click.UsageError("with --pairs the files say everything about a pair")
     Agent(
-        pairs=lambda: (pair,) if pair is not None else load_pairs(_given(pairs)),
+        pairs=lambda refused: (pair,) if pair is not None else load_pairs(_given(pairs), refused=refused),
         trust=lambda each: replace(where, ca_url=each.ca_url or where.ca_url, root=each.root or where.root).trust(),
         status_file=status_file,
         force=force,

@@ -43,6 +43,8 @@ _LOOK_SECONDS = 30.0
 _AT_A_TIME = 4
 _FINISH_SECONDS = 20.0
 _LEAST_WAIT = 0.02
+Refuse = Callable[[ColdrootError], None]
+"""Is told of a pair that cannot be used."""
 # A difference between the two clocks that no drift explains.
 _CLOCK_STEP = 60.0
 _LONGEST_LINE = 1000
@@ -64,7 +66,7 @@ class Agent:
     def __init__(
         self,
         *,
-        pairs: Callable[[], Sequence[Pair]],
+        pairs: Callable[[Refuse | None], Sequence[Pair]],
         trust: Callable[[Pair], Trust],
         status_file: Path | None = None,
         force: bool = False,
@@ -72,7 +74,8 @@ class Agent:
         """Read what is to be kept.
 
         Args:
-            pairs: returns the pairs; asked again at SIGHUP.
+            pairs: returns the pairs; asked again at SIGHUP. At the start it is given whom to tell of a pair that cannot
+                be used: after the next start of the machine one broken file must not let all certificates end.
             trust: returns the CA of a pair; asked at each attempt, so that a new root counts without a restart.
             status_file: kept up to date.
             force: renew everything at once, then as planned.
@@ -94,7 +97,8 @@ class Agent:
             chance=random.random,
             say=say,
         )
-        self._keepers = [Keeper(pair, self._work, force=force) for pair in self._checked()]
+        self._refused: list[ColdrootError] = []
+        self._keepers = [Keeper(pair, self._work, force=force) for pair in self._checked(self._refuse)]
         self._waker, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)[::-1]
         self._offset: float | None = None
 
@@ -161,7 +165,7 @@ class Agent:
     def _report(self, at: Moment) -> None:
         notify(f"STATUS={summary(self._keepers, at)}")
         if self._status is not None:
-            problem = self._status.update(self._keepers, at)
+            problem = self._status.update(self._keepers, at, refused=self._refused)
             if problem is not None:
                 say(f"error: the status cannot be written: {problem}")
 
@@ -179,7 +183,7 @@ class Agent:
         """Renew now; with files of pairs, take them anew first, unless one of them is broken."""
         say("asked to renew now")
         try:
-            wanted = {pair.certificate: pair for pair in self._checked()}
+            wanted = {pair.certificate: pair for pair in self._checked(None)}
         except ColdrootError as error:
             say(f"error: {error.message} [{error.code}]; the pairs stay as they are")
         else:
@@ -188,6 +192,7 @@ class Agent:
             known = {each.pair.certificate for each in kept}
             added = [Keeper(pair, self._work) for place, pair in wanted.items() if place not in known]
             self._keepers = [*kept, *added]
+            self._refused.clear()
         for keeper in self._keepers:
             keeper.hasten()
 
@@ -198,8 +203,12 @@ class Agent:
             say(f"the clock was set {direction} by {abs(offset - self._offset):.0f} s")
         self._offset = offset
 
-    def _checked(self) -> Sequence[Pair]:
-        pairs = self._pairs()
+    def _refuse(self, error: ColdrootError) -> None:
+        say(f"error: {error.message} [{error.code}]; the other pairs are kept")
+        self._refused.append(error)
+
+    def _checked(self, refuse: Refuse | None) -> Sequence[Pair]:
+        pairs = self._pairs(refuse)
         for pair in pairs:
             try:
                 pair.check_outputs()

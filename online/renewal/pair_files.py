@@ -26,11 +26,12 @@ _CODE = "pair"
 _Parsed = TypeVar("_Parsed")
 
 
-def load_pairs(directory: Path) -> tuple[Pair, ...]:
+def load_pairs(directory: Path, *, refused: Callable[[ColdrootError], None] | None = None) -> tuple[Pair, ...]:
     """Read every ``NAME.toml`` of a directory, in the order of their names.
 
     Args:
         directory: hidden files and files with other endings in it are passed over.
+        refused: is told of each file that cannot be used, and the others are returned; without it, that is an error.
 
     Raises:
         RequestRejected: ``pair.*``, ``file.*``, or what a setting's own type refuses; the message begins with the file.
@@ -44,13 +45,20 @@ def load_pairs(directory: Path) -> tuple[Pair, ...]:
         raise RequestRejected("pair.none", f"{directory} holds no .toml file", hint="write one for each certificate")
     if len(files) > _MOST:
         raise RequestRejected("pair.too-many", f"{directory} holds more than {_MOST} files")
-    pairs = tuple(_load(each) for each in files)
-    seen: dict[Path, str] = {}
-    for pair in pairs:
-        other = seen.setdefault(pair.certificate, pair.name)
-        if other != pair.name:
-            raise RequestRejected("pair.twice", f"{pair.name}.toml and {other}.toml name the same certificate")
-    return pairs
+    pairs: dict[Path, Pair] = {}
+    for each in files:
+        try:
+            pair = _load(each)
+            other = pairs.setdefault(pair.certificate, pair).name
+            if other != pair.name:
+                raise RequestRejected("pair.twice", f"{pair.name}.toml and {other}.toml name the same certificate")
+        except ColdrootError as error:
+            if refused is None:
+                raise
+            refused(error)
+    if not pairs:
+        raise RequestRejected("pair.none", f"no .toml file in {directory} can be used")
+    return tuple(pairs.values())
 
 
 def parse_pair(text: str, *, name: str, base: Path) -> Pair:
@@ -94,6 +102,9 @@ def _load(path: Path) -> Pair:
     try:
         _check_owner(path)
         return parse_pair(durable.read_text(path, limit=_LARGEST), name=path.stem, base=path.parent.absolute())
+    except OSError as error:
+        # It went away meanwhile, or is a link that leads nowhere.
+        raise RequestRejected("file.unreadable", f"{path} cannot be read: {error.strerror}") from None
     except ColdrootError as error:
         raise RequestRejected(error.code, f"{path}: {error.message}", hint=error.hint) from None
 

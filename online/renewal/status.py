@@ -11,7 +11,7 @@ from pathlib import Path
 from online.renewal.keeper import Keeper, Moment
 from shared import durable
 from shared.clock import rfc3339
-from shared.errors import StoreFailed
+from shared.errors import ColdrootError, StoreFailed
 
 # Written anew also when nothing changed: who watches the file's age notices an agent that hangs.
 _HEARTBEAT_SECONDS = 300.0
@@ -55,17 +55,25 @@ class StatusFile:
         self._written = float("-inf")
         self._fails = False
 
-    def update(self, keepers: Sequence[Keeper], at: Moment) -> str | None:
+    def update(self, keepers: Sequence[Keeper], at: Moment, *, refused: Sequence[ColdrootError] = ()) -> str | None:
         """Write the file when something changed, or when it is old.
+
+        Args:
+            keepers: one for each pair.
+            at: now.
+            refused: why other pairs are not kept.
 
         Returns:
             What went wrong, when it is new.
         """
         # A moment that is reckoned from a waiting time differs by a fraction each time: seconds are compared.
-        content = [describe(keeper, at) for keeper in keepers]
+        content = {
+            "pairs": [describe(keeper, at) for keeper in keepers],
+            "refused": [{"code": error.code, "message": error.message} for error in refused],
+        }
         if content == self._content and at.elapsed - self._written < _HEARTBEAT_SECONDS:
             return None
-        document = {"updated": _time(at.wall), "pid": os.getpid(), "pairs": content}
+        document = {"updated": _time(at.wall), "pid": os.getpid(), **content}
         try:
             durable.replace(self._path, (json.dumps(document, indent=2) + "\n").encode("utf-8"))
         except StoreFailed as error:

@@ -204,15 +204,28 @@ def test_many_pairs_and_a_reload(ca: FakeCa, tmp_path: Path) -> None:
 
 
 def test_one_pair_that_is_gone_keeps_no_other_from_being_renewed(ca: FakeCa, tmp_path: Path) -> None:
-    """After a start of the machine without one of its disks, all other certificates would end."""
-    pairs = tmp_path / "pairs"
+    """After a start of the machine without one of its disks, or with a broken file, all other certificates would end.
+
+    A file that leads nowhere must not end an agent that runs, either.
+    """
+    pairs, status = tmp_path / "pairs", tmp_path / "status.json"
     pairs.mkdir(mode=0o700)
     crt, key = write_pair(ca, tmp_path, ago=17)
     (pairs / "bar.toml").write_text("certificate = '/nowhere/bar.crt'\nkey = '/nowhere/bar.key'")
     (pairs / "foo.toml").write_text(f"certificate = '{crt}'\nkey = '{key}'")
-    with running(tmp_path, "--pairs", str(pairs)) as agent:
+    (pairs / "broken.toml").write_text("nonsense")
+    (pairs / "nowhere.toml").symlink_to("nothing")
+    with running(tmp_path, "--pairs", str(pairs), "--status-file", str(status)) as agent:
         agent.wait_for("foo: certificate renewed")
         agent.wait_for("bar: error: ", times=2)
+        agent.wait_for("the other pairs are kept", times=2)
+        assert [each["code"] for each in json.loads(status.read_text())["refused"]] == ["pair.toml", "file.unreadable"]
+        agent.process.send_signal(signal.SIGHUP)
+        agent.wait_for("the pairs stay as they are")
+        (pairs / "broken.toml").unlink()
+        (pairs / "nowhere.toml").unlink()
+        agent.process.send_signal(signal.SIGHUP)
+        wait(lambda: not json.loads(status.read_text())["refused"])
         assert agent.stop() == 0
 
 
