@@ -5,7 +5,8 @@ The steps; the numbers return in the code.
 1. the secret is split, every quorum of every set of groups is proven in memory, the commitments are recorded;
 2. a custodian comes to the printer, alone; only then is their sheet written, and printed;
 3. the custodian reads the sheet back from the paper: a sheet that nobody can read is printed again;
-4. in a real ceremony the file is overwritten and removed before the next custodian comes. A rehearsal keeps it.
+4. in a real ceremony the file is overwritten and removed before the next custodian comes. A rehearsal keeps it. A
+   program that is killed leaves what it was writing: whoever goes on, or gives the set up, clears that away.
 
 All of it happens before anything depends on the secret, so that no crash and no bad printer can lock anybody out.
 """
@@ -13,6 +14,7 @@ All of it happens before anything depends on the secret, so that no crash and no
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from ceremony.records import Kind, Mode
 from ceremony.script import StepName
 from ceremony.secret import CeremonySecret
 from ceremony.shares import ShareCommitments, ShareSet
-from ceremony.transcript import Json
+from ceremony.transcript import Json, Record
 from shared import durable
 from shared.errors import RequestRejected
 from shared.names import common_name_of
@@ -161,6 +163,38 @@ def hand_out(setting: Setting, journal: Journal, dealt: Dealt) -> None:
     people.tell(f"{commitments.shape.names(indexes)} read back and recognised")
 
 
+def clear_away(setting: Setting, written: Iterable[Record]) -> None:
+    """Overwrite and remove what is left of the sheets of a set that is given up.
+
+    A rehearsal keeps its sheets. What was staged for one and never moved into place has the same words on it, under a
+    hidden name that no record tells of: it goes in both.
+
+    Args:
+        setting: where, and whether it counts.
+        written: the records of the sheets, as ``hand_out`` made them.
+
+    Raises:
+        RequestRejected: ``file.not-regular``.
+        StoreFailed: ``file.write-failed``.
+    """
+    for record in written:
+        sheet = setting.directory.path / str(record.body.get("file"))
+        left = [each for path in (sheet, _receipt(sheet)) for each in _staged(path)]
+        if setting.mode is Mode.REAL and sheet.exists():
+            left.insert(0, sheet)
+        for path in left:
+            durable.erase(path)
+            setting.people.tell(f"{path} was overwritten and removed")
+
+
+def _staged(path: Path) -> tuple[Path, ...]:
+    return durable.staged_for(path) if path.parent.is_dir() else ()
+
+
+def _receipt(sheet: Path) -> Path:
+    return sheet.with_name(sheet.name.replace("share-", "receipt-"))
+
+
 def _facts(dealt: Dealt, sheet: Sheet) -> dict[str, Json]:
     return {"set_id": dealt.set.set_id, "index": sheet.index, "copy": sheet.copy, "custodian": sheet.custodian}
 
@@ -181,7 +215,7 @@ def _write(setting: Setting, journal: Journal, dealt: Dealt, sheet: Sheet, path:
     # After the record: whatever stops the program, no paper lies here that nobody knows of.
     with durable.Staging() as staging:
         staging.add(path, drawn, mode=durable.PRIVATE)
-        staging.add(dealt.directory / f"receipt-{sheet.number}.pdf", receipt)
+        staging.add(_receipt(path), receipt)
 
 
 def _print_and_read(setting: Setting, sheet: Sheet, commitments: ShareCommitments, path: Path) -> None:

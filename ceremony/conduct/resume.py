@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from cryptography import x509
 
 from ceremony import hsm, shares
+from ceremony.conduct.dealing import clear_away
 from ceremony.conduct.directory import Journal, open_ceremony
 from ceremony.conduct.intermediate import REPLY_STEM
 from ceremony.conduct.issuers import find_issuer
@@ -36,7 +37,7 @@ from ceremony.intermediate import SigningRequest, reply_bundle
 from ceremony.inventory import GENERATE_KEY, Moment
 from ceremony.mending import find_torn, mend
 from ceremony.plan import Plan
-from ceremony.records import OPENINGS, Act, Kind, Mode, recorded_certificate
+from ceremony.records import OPENINGS, Act, Kind, recorded_certificate
 from ceremony.script import StepName
 from ceremony.secret import CeremonySecret
 from ceremony.transcript import Json, Record
@@ -347,17 +348,13 @@ class _Root:
         return key
 
     def _give_up(self, why: str) -> Resumed:
-        people, directory = self._setting.people, self._setting.directory
         # A real ceremony leaves no sheet as a file; the one that was being printed may still lie there.
-        left = sorted(directory.sheets.glob("share-*.pdf")) if self._setting.mode is Mode.REAL else []
-        for path in left:
-            durable.erase(path)
-            people.tell(f"{path} was overwritten and removed")
+        clear_away(self._setting, self._journal.find(Kind.SHEET_WRITTEN))
         self._journal.end_act(Kind.ACT_FAILED, {"act": Act.ROOT.value, "code": BEGIN_ANEW})
         what = (
             f"{why}. This act cannot be finished: destroy the sheets that were printed, reset the token "
             f"{self._setting.hsm.token_label!r} with the vendor's tool if there is one, and begin anew in another "
             "directory"
         )
-        people.tell(what)
+        self._setting.people.tell(what)
         return Resumed(finished=False, what=what, head=self._journal.head())

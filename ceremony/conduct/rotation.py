@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ceremony import hsm, shares
 from ceremony.conduct.continuing import check_continues, later_act
-from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
+from ceremony.conduct.dealing import Dealt, check_sheets, clear_away, deal, hand_out
 from ceremony.conduct.directory import open_ceremony, open_journal
 from ceremony.conduct.later import take_inventory
 from ceremony.conduct.setting import Setting, check_host
@@ -277,19 +277,12 @@ class _Rotation:
             raise Fatal("ceremony.other-key", "the unlocked HSM holds another key than the one the root certifies")
 
     def _give_up(self, dealt: DealtSet) -> None:
-        people, real = self._setting.people, self._setting.mode is Mode.REAL
-        for path in self._left_behind(dealt) if real else ():
-            durable.erase(path)
-            people.tell(f"{path} was overwritten and removed")
+        written = (each for each in self.journal.find(Kind.SHEET_WRITTEN) if each.body.get("set_id") == dealt.set_id)
+        clear_away(self._setting, written)
         self.journal.append(Kind.SHARES_RETIRED, {"set_id": dealt.set_id, "reason": Retirement.ABANDONED.value})
-        people.tell(
+        self._setting.people.tell(
             f"the set {dealt.set_id} of an earlier attempt is given up: its sheets unlock nothing, destroy them"
         )
-
-    def _left_behind(self, dealt: DealtSet) -> list[Path]:
-        base = self._setting.directory.path
-        written = [each for each in self.journal.find(Kind.SHEET_WRITTEN) if each.body.get("set_id") == dealt.set_id]
-        return [path for each in written if (path := base / str(each.body.get("file"))).is_file()]
 
     def _holds_unborn(self, path: Path, history: ShareHistory) -> bool:
         openings = {each.commitments.opening_words for each in history.unborn()}

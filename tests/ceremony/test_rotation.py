@@ -340,6 +340,51 @@ def test_killed_for_real(rooted: Rehearsal, tmp_path: Path) -> None:
     assert "1 broke off" in verified(rehearsal)
 
 
+KILLED_WHILE_WRITING = """
+import os, signal
+from ceremony import host
+from ceremony.cli import cli
+from shared.durable import Staging
+host.harden_process = lambda: ()
+commit = Staging.commit
+def killed(self):
+    if "share-2.pdf" in str(self._staged):
+        os.kill(os.getpid(), signal.SIGKILL)
+    commit(self)
+Staging.commit = killed
+cli()
+"""
+
+
+@pytest.mark.parametrize("act", ["root", "rotate"])
+def test_killed_while_a_sheet_is_written(rooted: Rehearsal, tmp_path: Path, act: str) -> None:
+    """A sheet that was on its way to its place has a share's words on it, under a hidden name: it must not stay."""
+    if act == "root":
+        rehearsal = Rehearsal(tmp_path)
+        rehearsal.prepare(PLAN)
+        more = ["root", "--plan", tmp_path / "plan.toml", "--words-file", rehearsal.words]
+    else:
+        rehearsal = rooted.copy(tmp_path / "copy")
+        more = ["rotate", "--words-file", rehearsal.words, "--new-words-file", rehearsal.base / "words-2.txt", "second"]
+    more += ["--dir", rehearsal.directory, "--hsm", rehearsal.base / "hsm.toml"]
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, "rehearse", *map(str, more)]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    hidden = sorted(rehearsal.directory.rglob(".*.new"))
+    assert [path.name.partition(".pdf")[0] for path in hidden] == [".receipt-2", ".share-2"]
+    if act == "root":
+        given_up = rehearsal.run(
+            "rehearse", "resume", "--dir", rehearsal.directory, "--hsm", rehearsal.base / "hsm.toml", "--words-file",
+            rehearsal.words,
+        )  # fmt: skip
+        assert "[resume.given-up]" in given_up.stderr
+    else:
+        again = rotate(rehearsal)
+        assert again.exit_code == 0, again.stderr
+        verified(rehearsal)
+    assert not list(rehearsal.directory.rglob(".*"))
+
+
 def test_no_secret_of_either_set_is_written_or_shown(rooted: Rehearsal, tmp_path: Path) -> None:
     """Two secrets, four PINs, seven shares: none of it may be anywhere but on the sheets."""
     rehearsal = rooted.copy(tmp_path / "copy")
