@@ -43,7 +43,8 @@ def rotate(making: Making) -> tuple[Step, ...]:
             commits=True,
             requires={facts.NEW_SHEETS, facts.SECRET, facts.UNLOCKED},
             provides={facts.HELD, facts.OLD_SHEETS},
-            ends={facts.SECRET, facts.NEW_SHEETS},
+            # A backup is opened by the shares that it was made under, and by no others.
+            ends={facts.SECRET, facts.NEW_SHEETS, facts.WRAPPED, facts.BACKUP},
         ),
         closed(making),
         making.step(

@@ -111,7 +111,7 @@ def test_a_key_that_the_token_cannot_wrap(tmp_path: Path) -> None:
 
 def test_a_backup_from_before_a_rotation(tmp_path: Path) -> None:
     """The old shares are dead for the HSM, but not for an old backup: it must be made anew, and destroyed."""
-    acts = 'acts = ["root", "intermediate:alpha", "backup", "rotate:new", "restore-test"]'
+    acts = 'acts = ["root", "intermediate:alpha", "backup", "restore-test", "rotate:new"]'
     extra = '\n[[rotation]]\nname = "new"\nthreshold = 2\ncustodians = ["Dora", "Emil", "Fritz"]\n'
     story = _story(tmp_path, key="ec-p256", acts=acts, extra=extra)
     assert story.act("backup").exit_code == 0
