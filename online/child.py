@@ -48,8 +48,11 @@ class Tie:
 
     def report(self, **fields: object) -> None:
         """Send one report; a parent that is gone is noticed elsewhere."""
+        rest = memoryview(json.dumps(fields).encode("ascii") + b"\n")
         with suppress(OSError):
-            os.write(self.report_to, json.dumps(fields).encode("ascii") + b"\n")
+            # More than a pipe holds is written bit by bit, while the parent reads.
+            while rest:
+                rest = rest[os.write(self.report_to, rest) :]
 
 
 @dataclass(slots=True, kw_only=True)

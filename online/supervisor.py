@@ -12,7 +12,8 @@ The life of ``serve`` (the numbers return in the code):
    minute is ended and replaced. The parent itself is watched by systemd, where there is one. One more child, the
    keeper, keeps house in the store and makes revocation lists, and is looked after like a worker;
 5. SIGHUP: the configuration is read again and tried; then the workers are replaced one at a time, the new one
-   answering before the old one is told to go. What is wrong with the new file is said, and the old one stays;
+   answering before the old one is told to go. What is wrong with the new file is said, and the old one stays. The
+   same when the keeper tells that the database has another version of the authority than the one that runs;
 6. SIGTERM or SIGINT: the workers finish what their clients have begun. A second one ends them at once.
 """
 
@@ -28,7 +29,8 @@ from dataclasses import dataclass
 from online.accesslog import Log
 from online.child import Child, Tie, failure_of, spawn
 from online.children import Inherited, Listeners, keep, preload, work
-from online.config import Config, load_config
+from online.config import Config
+from online.config.settings import AuthoritySource
 from online.crl_keeper import Bell
 from online.hierarchy import Hierarchy
 from online.listener import adopt, bind
@@ -39,7 +41,7 @@ from online.notify import Watchdog, notify
 from online.rate_limit import RateLimiter
 from online.server import Pace
 from online.signals import Signals
-from online.trial import Remembered, open_first, try_node
+from online.trial import Remembered, open_first, read_config, try_node
 from shared.clock import SystemClock
 from shared.errors import ColdrootError, Fatal, RequestRejected, Unauthenticated
 from shared.keystore import SecretCallback
@@ -53,6 +55,8 @@ _LONGEST_SILENCE_SECONDS = 60.0
 _SETTLED_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 60.0
+# Until an authority that was refused is tried again: what it needs may have come, a database or a file.
+_REFUSED_SECONDS = 60.0
 
 
 def serve(
@@ -123,6 +127,18 @@ class _Place:
     """Monotonic; ``None`` when no start is planned."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    """A reload that came to nothing."""
+
+    version: int | None
+    """Of the authority that was to be taken up."""
+    text: str
+    """What was said."""
+    until: float
+    """Monotonic: when it is tried again by itself."""
+
+
 class _Supervisor:
     """The loop around the workers."""
 
@@ -150,6 +166,8 @@ class _Supervisor:
         self._board = Board(4 * workers if listeners.metrics is not None else 0)
         self._begun = time.monotonic()
         self._limiter = _limiter_of(config)
+        self._newest = config.authority_version
+        self._refused: _Refused | None = None
 
     def _open(self, secret: SecretCallback) -> None:
         """Open the issuing key once, and learn what is asked for it.
@@ -199,8 +217,9 @@ class _Supervisor:
                 self._end_silent()
                 self._replace_dead()
                 # 5.
-                if self._signals.take_reload() and not self._signals.stops:
-                    self._reload()
+                asked = self._signals.take_reload()
+                if (asked or self._is_behind()) and not self._signals.stops:
+                    self._reload(asked=asked)
         finally:
             # 6.
             notify("STOPPING=1")
@@ -312,12 +331,26 @@ class _Supervisor:
         planned = [place.start_at for place in self._places if place.start_at is not None]
         return max(0.0, min(planned) - time.monotonic()) if planned else 60.0
 
-    def _reload(self) -> None:
-        """Replace the workers one at a time by ones of the configuration as it is now."""
+    def _is_behind(self) -> bool:
+        """Tell whether the database has another authority, and not one that was refused a moment ago."""
+        if self._newest == self._config.authority_version:
+            return False
+        refused = self._refused
+        return refused is None or refused.version != self._newest or time.monotonic() >= refused.until
+
+    def _reload(self, *, asked: bool) -> None:
+        """Replace the workers one at a time by ones of the configuration as it is now.
+
+        Args:
+            asked: by a person, who wants to read what came of it, even if it is the same as before.
+        """
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         before = self._config, self._remembered, self._limiter
+        wanted = self._newest
         try:
-            config = load_config(self._config.path)
+            config = read_config(
+                self._config.path, self._signals, seconds=_START_SECONDS, meanwhile=lambda: self._pump(0)
+            )
             self._config, self._remembered = config, self._try(config)
             if config.rate_limit != before[0].rate_limit:
                 self._limiter = _limiter_of(config)
@@ -326,10 +359,17 @@ class _Supervisor:
                 self._succeed(place, first=index <= 1)
         except ColdrootError as error:
             self._config, self._remembered, self._limiter = before
-            self._log.event(f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}")
+            text = f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}"
+            if asked or self._refused is None or self._refused.text != text:
+                self._log.event(text)
+            self._refused = _Refused(version=wanted, text=text, until=time.monotonic() + _REFUSED_SECONDS)
         else:
+            self._newest, self._refused = config.authority_version, None
             moved = _addresses(config) != _addresses(before[0])
-            self._log.event("configuration reloaded" + ("; the new address counts after a restart" if moved else ""))
+            shared = "" if config.authority_version is None else f"; authority version {config.authority_version}"
+            self._log.event(
+                f"configuration reloaded{shared}" + ("; the new address counts after a restart" if moved else "")
+            )
         notify("READY=1")
 
     def _try(self, config: Config) -> Remembered:
@@ -390,6 +430,9 @@ class _Supervisor:
         for report in reports:
             worker.ready = worker.ready or report.get("ready") is True
             worker.error = failure_of(report) or worker.error
+            version = report.get("authority")
+            if isinstance(version, int) and self._config.authority is AuthoritySource.DATABASE:
+                self._newest = version
 
     def _reap(self, worker: _Worker) -> None:
         worker.child.wait()

@@ -17,13 +17,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
 from online.child import Child, Tie, failure_of, spawn
-from online.config import Config
+from online.config import Config, load_config
+from online.config.settings import AuthoritySource
 from online.hierarchy import Hierarchy
 from online.loop import run
 from online.node import assemble, open_hierarchy
+from online.shared_authority import with_document
 from online.signals import Signals
+from online.store.documents import newest_document
+from online.store.protocol import Document
 from shared.clock import SystemClock
 from shared.errors import Fatal, Unauthenticated
 from shared.keys import fingerprint
@@ -56,6 +62,61 @@ class Remembered:
 
 def _nothing() -> None:
     return
+
+
+def read_config(
+    path: Path, signals: Signals, *, seconds: float = float("inf"), meanwhile: Callable[[], None] = _nothing
+) -> Config:
+    """Read a node's configuration anew; what the database has of it, in a child: the parent speaks to none.
+
+    Args:
+        path: of the ca.json.
+        signals: end the wait when one of them asks to stop.
+        seconds: how long it may take.
+        meanwhile: called about once a second.
+
+    Raises:
+        ColdrootError: as ``online.shared_authority.load_node_config``.
+        Fatal: ``serve.trial-died`` or ``serve.slow-start``.
+        KeyboardInterrupt: a signal asked to stop.
+    """
+    config = load_config(path)
+    if config.authority is AuthoritySource.FILE:
+        return config
+
+    def fetch(tie: Tie) -> None:
+        signals.close()
+        found = newest_document(config.db)
+        if found is None:
+            tie.report(document=None)
+        else:
+            tie.report(
+                document={
+                    "version": found.version, "text": found.text,
+                    "changed_at": found.changed_at.timestamp(), "changed_by": found.changed_by,
+                }
+            )  # fmt: skip
+
+    child = spawn(fetch)
+    try:
+        told = _outcome(child, signals, time.monotonic() + seconds, meanwhile, until="document")
+    finally:
+        child.close()
+        child.wait()
+    if "document" not in told:
+        raise Fatal("serve.trial-died", "the process that asked the database for the authority ended without a word")
+    return with_document(config, _document(told["document"]))
+
+
+def _document(told: object) -> Document | None:
+    if not isinstance(told, dict):
+        return None
+    return Document(
+        version=told["version"],
+        text=told["text"],
+        changed_at=datetime.fromtimestamp(told["changed_at"], UTC),
+        changed_by=told["changed_by"],
+    )
 
 
 def try_node(
@@ -131,10 +192,12 @@ def open_first(
         raise
 
 
-def _outcome(child: Child, signals: Signals, deadline: float, meanwhile: Callable[[], None]) -> dict[str, object]:
+def _outcome(
+    child: Child, signals: Signals, deadline: float, meanwhile: Callable[[], None], *, until: str = "root"
+) -> dict[str, object]:
     found: dict[str, object] = {}
     # The child is ended, or goes on to serve, once it has told what it found out.
-    while not signals.stops and "root" not in found:
+    while not signals.stops and until not in found:
         readable, _, _ = select.select([signals.fileno(), child.reports], [], [], _TICK_SECONDS)
         signals.clear()
         meanwhile()

@@ -53,6 +53,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "health": ("trust", "health", "Ask a CA whether it is well; prints ok."),
     "version": ("trust", "version", "Ask a CA for its version."),
     "provisioner": ("provisioner", "provisioner", "Look at the provisioners of a CA, or manage a node's."),
+    "authority": ("authority", "authority", "Have provisioners and policy in the database, for all nodes at once."),
     "policy": ("policy", "policy", "Ask a policy which rule decides, or test it."),
     "systemd": ("systemd", "systemd", "Print or install unit files: the node, renewals."),
 }

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from online.cli.options import FILE, home_option, json_option
-from online.config import load_config
 from online.config.check import Outcome, check_config
 from online.home import Home
+from online.shared_authority import load_node_config
 from shared import terminal
 from shared.command import EXIT_FAILED, Group
 from shared.names import printable
@@ -47,7 +47,7 @@ def check(ctx: click.Context, *, home: Home, file: Path | None, as_json: bool) -
       online config check new.json && mv new.json config/ca.json && systemctl reload coldroot
       online config check --json | jq '.[] | select(.outcome != "ok")'
     """
-    checks = check_config(load_config(file or home.config), now=datetime.now(UTC))
+    checks = check_config(load_node_config(file or home.config), now=datetime.now(UTC))
     if as_json:
         terminal.result_json([{"what": each.what, "outcome": each.outcome, "detail": each.detail} for each in checks])
     else:

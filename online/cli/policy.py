@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from online.cli.options import FILE, home_option, json_option, key_options
-from online.config import load_config
 from online.home import Home
 from online.key_choice import KeyChoice
 from online.policy.explain import Question, check, parse_cases
 from online.policy.explain import explain as explain_question
+from online.shared_authority import load_node_config
 from online.strict_json import parse_json
 from shared import durable, terminal
 from shared.command import EXIT_FAILED, Group
@@ -65,7 +65,7 @@ def explain(
       online policy explain www.example.com --san www.example.com --san 10.0.0.7 --provisioner admin
       online policy explain db.example.com --kty RSA --size 2048 --ca-config new.json --json
     """
-    config = load_config(ca_config or home.config)
+    config = load_node_config(ca_config or home.config)
     question = Question(subject=subject, sans=sans, key=key, provisioner=provisioner)
     found = explain_question(config, question)
     if found.provisioner is None:
@@ -98,7 +98,7 @@ def test(*, home: Home, cases: Path, ca_config: Path | None) -> None:
       [{"subject": "www.example.com", "allowed": true},
        {"subject": "evil.test", "allowed": false, "rule": "authority.policy.x509.allow.dns"}]
     """
-    config = load_config(ca_config or home.config)
+    config = load_node_config(ca_config or home.config)
     wanted = parse_cases(parse_json(durable.read_file(cases), what=f"file {cases}", room="config"))
     wrong = 0
     for number, case in enumerate(wanted, start=1):

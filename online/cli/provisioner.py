@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from online.cli.options import FILE, Where, done, home_option, json_option, where_options
-from online.cli.provisioner_options import Reload, config_option, reload_options
+from online.cli.options import FILE, Where, home_option, json_option, where_options
+from online.cli.provisioner_options import Reload, config_option, reload_options, tell_place
 from online.cli.provisioner_write import add, update
-from online.config import load_config
 from online.home import Home
 from online.provisioners.managing import remove as remove_from
+from online.shared_authority import load_node_config
 from shared import terminal
 from shared.command import Group
 from shared.names import printable
@@ -48,7 +48,7 @@ def list_(*, where: Where, ca_config: Path | None, as_json: bool) -> None:
       online provisioner list --ca-config /etc/coldroot/config/ca.json
     """
     if ca_config is not None:
-        ours = load_config(ca_config).provisioners
+        ours = load_node_config(ca_config).provisioners
         found = [(each.name, each.type.wire_name, each.kid) for each in ours]
         entries: list[object] = [each.public_json() for each in ours]
     else:
@@ -81,15 +81,15 @@ def remove(*, home: Home, name: str, ca_config: Path | None, reload: Reload) -> 
     """
     file = ca_config or home.config
     reload.check()
-    left = remove_from(file, name).config.provisioners
-    done("Configuration", file)
-    if not left:
+    config = remove_from(file, name).config
+    tell_place(file, config)
+    if not config.provisioners:
         terminal.warn("the CA has no provisioner now: nobody can get a first certificate")
     terminal.say("Certificates that it vouched for stay valid until they end, and cannot be renewed any more.")
     kept = Home(path=file.absolute().parent.parent).password_of(name)
     if kept is not None and kept.exists():
         terminal.say(f"Its password is still in {kept}.")
-    reload.do()
+    reload.do(config)
 
 
 provisioner.add_command(add)

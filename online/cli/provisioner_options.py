@@ -11,12 +11,27 @@ from typing import Any
 import click
 
 from online.cli.options import FILE, done
+from online.config import Config
+from online.config.settings import AuthoritySource
 from online.pidfile import check_node_runs, reload_node
 from online.provisioners.entries import ClaimWishes, ListWishes, OidcWishes
 from shared import terminal
 
 config_option = click.option("--ca-config", type=FILE, help="The ca.json to edit, instead of the home's.")
 """``--ca-config``."""
+
+
+def tell_place(file: Path, config: Config) -> None:
+    """Say where the provisioners stand that were edited.
+
+    Args:
+        file: the ca.json.
+        config: as it is now.
+    """
+    if config.authority is AuthoritySource.DATABASE:
+        done("Authority", f"version {config.authority_version} in the database")
+    else:
+        done("Configuration", file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +46,15 @@ class Reload:
         if self.pidfile is not None:
             check_node_runs(self.pidfile)
 
-    def do(self) -> None:
-        """Tell it, or say how to."""
-        if not self.wanted:
+    def do(self, config: Config) -> None:
+        """Tell it, or say how to.
+
+        Args:
+            config: as it is now.
+        """
+        if config.authority is AuthoritySource.DATABASE:
+            terminal.say("Every node takes it up from the database within seconds; none need be told to reload.")
+        elif not self.wanted:
             terminal.say("A running node takes it up when it is told: see --reload.")
         elif self.pidfile is None:
             terminal.say("Make the running node read it: systemctl reload coldroot, or kill -HUP its first process.")

@@ -17,6 +17,7 @@ from online.cli.provisioner_options import (
     config_option,
     oidc_options,
     reload_options,
+    tell_place,
 )
 from online.home import Home
 from online.jose.jwk import Jwk
@@ -106,7 +107,7 @@ def add(
     reload.check()
     managed = managing.add(file, chosen, name, wishes, key=key_wishes, rng=os.urandom)
     _tell(managed, file, name)
-    reload.do()
+    reload.do(managed.config)
 
 
 @click.command()
@@ -164,7 +165,7 @@ def update(
     renamed = new_name is not None and kinds[new_name] is not ProvisionerType.OIDC
     if replaced is not None or public_key is not None or renamed:
         terminal.say("Certificates issued before stay valid until they end, and cannot be renewed any more.")
-    reload.do()
+    reload.do(managed.config)
 
 
 def _key_wishes(
@@ -205,7 +206,7 @@ def _roots(file: Path | None) -> tuple[x509.Certificate, ...]:
 
 
 def _tell(managed: Managed, file: Path, name: str) -> None:
-    done("Configuration", file)
+    tell_place(file, managed.config)
     if managed.password_file is not None:
         done("Password", managed.password_file)
     for each in managed.config.provisioners:

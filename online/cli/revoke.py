@@ -12,13 +12,14 @@ from pathlib import Path
 import click
 
 from online.cli.options import FILE, SignerChoice, Where, signer_options, token_options, where_options
-from online.config import Config, load_config
+from online.config import Config
 from online.enrol import read_token
 from online.https import Identity
 from online.node import open_revoker
 from online.provisioners.protocol import Operation
 from online.renewal import renew as renewing
 from online.revocation import revoke_unknown
+from online.shared_authority import load_node_config
 from online.store.open import open_store
 from online.trust import TokenHint, Trust
 from shared import terminal
@@ -126,7 +127,7 @@ def revoke(
         raise click.UsageError("give --cert and --key together")
     if cert_file is not None and token is not None:
         raise click.UsageError("give --cert and --key, or a token, not both")
-    config = load_config(ca_config or where.home.config) if offline or ca_config is not None else None
+    config = load_node_config(ca_config or where.home.config) if offline or ca_config is not None else None
     if unknown:
         if config is None or number is None or cert_file is not None or token is not None:
             raise click.UsageError("--unknown needs --offline and a SERIAL, and takes no other proof")

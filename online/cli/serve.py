@@ -10,9 +10,9 @@ import click
 
 from online import supervisor
 from online.cli.options import FILE, home_option, secret_source, workers_option
-from online.config import load_config
 from online.home import Home
 from online.pidfile import pid_file
+from online.shared_authority import load_node_config
 from shared.command import report
 from shared.errors import RequestRejected, Unauthenticated
 
@@ -65,7 +65,7 @@ def serve(
       online serve
       online serve /etc/coldroot/config/ca.json --password-file /etc/coldroot/password.txt --workers 4
     """
-    config = load_config(config_file or home.config)
+    config = load_node_config(config_file or home.config)
     if password_file is not None:
         # The option wins over a password in the file.
         config = dataclasses.replace(config, password=None)

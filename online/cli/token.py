@@ -11,9 +11,10 @@ from pathlib import Path
 import click
 
 from online.cli.options import FILE, SignerChoice, Where, done, force_option, signer_options, where_options
-from online.config import Config, load_config
+from online.config import Config
 from online.provisioners.protocol import Operation
 from online.renewal.install import check_output
+from online.shared_authority import load_node_config
 from online.signer import Minter
 from online.tokens import audience, check_confirmation, csr_confirmation, mint_renew_token, offline_audience
 from online.tokens.minting import token_life
@@ -164,7 +165,7 @@ def _offline_config(where: Where, signer: SignerChoice, option: Path | None, *, 
         if signer.name is None:
             raise click.UsageError("without a ca.json, --offline with --key needs --issuer")
         return None
-    return load_config(path)
+    return load_node_config(path)
 
 
 def _confirmation(digest: str | None, csr_file: Path | None) -> str | None:

@@ -133,6 +133,9 @@ def _database(config: Config) -> Check:
 
 
 def _provisioners(config: Config) -> Iterator[Check]:
+    if config.authority_version is not None:
+        detail = f"version {config.authority_version}, of the database"
+        yield Check(what="authority", outcome=Outcome.OK, detail=detail)
     if not config.provisioners:
         yield Check(
             what="authority.provisioners",

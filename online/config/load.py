@@ -7,6 +7,7 @@ dotted path; nothing is ignored in silence; a refused file has no effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,14 @@ from online.config.address import parse_address
 from online.config.crl import parse_crl
 from online.config.database import parse_database
 from online.config.kms import merge_key, read_kms
-from online.config.own import parse_archive_after, parse_least_status, parse_rate_limit, parse_renewal, parse_tls_engine
+from online.config.own import (
+    parse_archive_after,
+    parse_authority_source,
+    parse_least_status,
+    parse_rate_limit,
+    parse_renewal,
+    parse_tls_engine,
+)
 from online.config.settings import (
     DEFAULT_BACKDATE,
     DEFAULT_COMMON_NAME,
@@ -25,6 +33,7 @@ from online.config.settings import (
     DEFAULT_SUITES,
     DEFAULT_TRACE_HEADER,
     KNOWN_SUITES,
+    AuthoritySource,
     Config,
     LoggerSettings,
     TlsSettings,
@@ -36,7 +45,7 @@ from online.provisioners.oidc import parse_oidc_provisioner
 from online.provisioners.protocol import Provisioner, ProvisionerType
 from online.provisioners.registry import Registry
 from online.provisioners.x5c import parse_x5c_provisioner
-from online.strict_json import Fields, Json, parse_json, wrong_type
+from online.strict_json import Fields, Json, JsonObject, is_empty, parse_json, wrong_type
 from online.templates import parse_subject_defaults
 from shared import durable
 from shared.errors import RequestRejected, Unsupported
@@ -52,6 +61,8 @@ DOCUMENT_KEYS = frozenset(
 AUTHORITY_KEYS = frozenset(
     {"provisioners", "claims", "backdate", "policy", "template", "type", "deploymentType", "disableIssuedAtCheck"}
 )
+SHARED_KEYS = frozenset({"provisioners", "claims", "backdate", "policy", "template"})
+"""What the database has of the block ``authority`` where ``coldroot.authority`` says so."""
 _LONGEST_PASSWORD = 4096
 
 
@@ -66,8 +77,17 @@ READERS: Mapping[str, _Reader] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedAuthority:
+    """What the database says of the block ``authority``."""
+
+    version: int
+    block: JsonObject
+    """Has none but ``SHARED_KEYS``."""
+
+
 def load_config(path: Path) -> Config:
-    """Read and check a ca.json.
+    """Read and check a ca.json: the file alone (``online.shared_authority`` asks the database, too).
 
     Relative paths in it hang on the home, which is the parent of the directory ``config/`` that holds the file
     (or the file's own directory, when that has another name).
@@ -87,12 +107,13 @@ def load_config(path: Path) -> Config:
     return config
 
 
-def parse_config(data: bytes, *, path: Path) -> Config:
+def parse_config(data: bytes, *, path: Path, shared: SharedAuthority | None = None) -> Config:
     """Check the content of a ca.json.
 
     Args:
         data: the content.
         path: where it stands, for resolving relative paths; not read. Only files of templates are.
+        shared: what the database has of it, where the content says that it does.
 
     Raises:
         RequestRejected: ``config.*``.
@@ -101,8 +122,9 @@ def parse_config(data: bytes, *, path: Path) -> Config:
     home = path.parent.parent if path.parent.name == "config" else path.parent
     document = parse_json(data, what="configuration", room="config")
     top = Fields(document, path="", known=DOCUMENT_KEYS, unsupported=unsupported.DOCUMENT)
+    source = parse_authority_source(top)
     authority = Fields(
-        top.raw("authority") if "authority" in top else {},
+        _authority(top, source, shared),
         path="authority",
         known=AUTHORITY_KEYS,
         unsupported=unsupported.AUTHORITY,
@@ -148,8 +170,24 @@ def parse_config(data: bytes, *, path: Path) -> Config:
         rate_limit=parse_rate_limit(top),
         renewal=parse_renewal(top),
         archive_after=parse_archive_after(top),
+        authority=source,
+        authority_version=None if shared is None else shared.version,
         password=password,
     )
+
+
+def _authority(top: Fields, source: AuthoritySource, shared: SharedAuthority | None) -> Json:
+    block = top.raw("authority") if "authority" in top else {}
+    if source is AuthoritySource.FILE or not isinstance(block, dict):
+        return block
+    for key in sorted(SHARED_KEYS & block.keys()):
+        if not is_empty(block[key]):
+            raise RequestRejected(
+                "config.shared-authority",
+                f"authority.{key} stands in the file, but by coldroot.authority the database has it",
+                hint="remove it; or remove coldroot.authority, and take it to the database with online authority share",
+            )
+    return {**block, **(shared.block if shared is not None else {})}
 
 
 def _check_authority(authority: Fields) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from online.config.settings import RateLimitSettings, RenewalSettings, TlsEngine
+from online.config.settings import AuthoritySource, RateLimitSettings, RenewalSettings, TlsEngine
 from online.strict_json import Fields
 from shared.errors import RequestRejected
 
+_KNOWN = frozenset({"rateLimit", "logLevel", "renewal", "tlsEngine", "archiveAfter", "authority"})
 _MOST = 1_000_000
 _LONGEST = timedelta(days=1)
 _SHORTEST = timedelta(seconds=1)
@@ -111,6 +112,26 @@ def parse_renewal(top: Fields) -> RenewalSettings:
     )
 
 
+def parse_authority_source(top: Fields) -> AuthoritySource:
+    """Read ``coldroot.authority``: ``file`` or ``database``.
+
+    Args:
+        top: the document.
+
+    Raises:
+        RequestRejected: ``config.*``.
+    """
+    own = _block(top)
+    try:
+        return AuthoritySource(own.text("authority", default=AuthoritySource.FILE.value))
+    except ValueError:
+        raise RequestRejected(
+            "config.malformed",
+            f"{own.at('authority')} is neither file nor database",
+            hint="online authority share writes it",
+        ) from None
+
+
 def parse_archive_after(top: Fields) -> timedelta | None:
     """Read ``coldroot.archiveAfter``.
 
@@ -132,7 +153,7 @@ def parse_archive_after(top: Fields) -> timedelta | None:
 
 def _block(top: Fields) -> Fields:
     value = top.raw("coldroot") if "coldroot" in top else {}
-    return Fields(value, path="coldroot", known={"rateLimit", "logLevel", "renewal", "tlsEngine", "archiveAfter"})
+    return Fields(value, path="coldroot", known=_KNOWN)
 
 
 def _count(block: Fields, key: str, default: int) -> int:

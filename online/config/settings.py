@@ -155,6 +155,13 @@ class RenewalSettings:
     """Whether a certificate is revoked once its successor is older than the grace."""
 
 
+class AuthoritySource(Enum):
+    """The key ``coldroot.authority``: where provisioners, policy and what else is one for all nodes stand."""
+
+    FILE = "file"
+    DATABASE = "database"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A ca.json, read and checked."""
@@ -196,5 +203,10 @@ class Config:
     renewal: RenewalSettings = field(default_factory=RenewalSettings)
     archive_after: timedelta | None = None
     """How long after its end a certificate leaves the database for a file; it stays for ever when not given."""
+    authority: AuthoritySource = AuthoritySource.FILE
+    """With ``DATABASE`` the provisioners, the policy and the limits are those of ``authority_version``."""
+    authority_version: int | None = None
+    """Which version of the database's document was read. Without one, ``DATABASE`` means that nobody has looked yet
+    and there are no provisioners: enough for whoever only wants to know the database."""
     password: str | None = field(repr=False)
     """The password of the intermediate key, when the file holds it."""

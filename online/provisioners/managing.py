@@ -1,10 +1,13 @@
-"""Adding, changing and removing provisioners of a node's ca.json, with the password files of those that have a key.
+"""Adding, changing and removing provisioners of a node, with the password files of those that have a key.
+
+They stand in its ca.json, or in the database that it shares with others.
 
 The order (the numbers return in the code), and what a failure at each step leaves:
 
 1. the wishes are checked against the file — nothing changed;
 2. a password that was drawn is written to a private file: a key whose password is nowhere is lost;
-3. the configuration is replaced. When that fails, the password file is what it was before.
+3. the configuration is replaced. When that fails, the password file is what it was before; when nobody knows whether
+   a database took it, it stays.
 
 Invariant: a password is never printed; where it was put is.
 """
@@ -19,7 +22,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from online.config import Config
-from online.config.edit import edit_config
 from online.home import Home
 from online.jose import jwe
 from online.jose.jwk import PrivateJwk
@@ -33,9 +35,10 @@ from online.provisioners.editing import (
 )
 from online.provisioners.entries import Wishes, encrypted_key
 from online.provisioners.protocol import ProvisionerType
+from online.shared_authority import authority_text, edit_authority
 from online.strict_json import JsonObject
 from shared import durable
-from shared.errors import ColdrootError, RequestRejected
+from shared.errors import ColdrootError, RequestRejected, StoreFailed
 from shared.keys import PrivateKey
 
 _PASSWORD_BYTES = 32
@@ -95,7 +98,7 @@ def add(
     file = None if drawn is None else _password_file(config_file, name)
     # 2, 3.
     with _kept(file, drawn, overwrite=False):
-        config = edit_config(config_file, lambda text: add_provisioner(text, entry))
+        config = edit_authority(config_file, lambda text: add_provisioner(text, entry))
     return Managed(config=config, password_file=file)
 
 
@@ -133,7 +136,7 @@ def update(
 
     # 2, 3.
     with _kept(file, drawn, overwrite=True):
-        config = edit_config(config_file, change)
+        config = edit_authority(config_file, change)
     return Managed(config=config, password_file=file)
 
 
@@ -149,7 +152,7 @@ def remove(config_file: Path, name: str) -> Managed:
         RequestRejected: ``config.*`` or ``file.*``.
         StoreFailed: ``file.write-failed``; the old file stays.
     """
-    return Managed(config=edit_config(config_file, lambda text: remove_provisioner(text, name)))
+    return Managed(config=edit_authority(config_file, lambda text: remove_provisioner(text, name)))
 
 
 def _with_key(wishes: Wishes, key: KeyWishes, rng: Rng) -> tuple[Wishes, bytes | None]:
@@ -162,7 +165,7 @@ def _with_key(wishes: Wishes, key: KeyWishes, rng: Rng) -> tuple[Wishes, bytes |
 
 
 def _entry(config_file: Path, name: str) -> JsonObject:
-    text = durable.read_text(config_file)
+    text = authority_text(config_file)
     for entry in provisioner_entries(text):
         if entry.get("name") == name:
             return entry
@@ -215,7 +218,10 @@ def _kept(file: Path | None, password: bytes | None, *, overwrite: bool) -> Iter
         durable.replace(file, password + b"\n", mode=durable.PRIVATE)
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, StoreFailed) and error.code == "store.outcome-unknown":
+            # The key may be there for all nodes to see, and nobody else has its password.
+            raise
         if before is None:
             file.unlink(missing_ok=True)
         else:

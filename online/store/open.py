@@ -29,6 +29,14 @@ class CaStore(Store, Protocol):
         """The lists."""
         ...
 
+    async def authority_version(self) -> int | None:
+        """Return the number of the newest authority document, if there is one; costs little.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        ...
+
 
 class Inventory(Protocol):
     """The issued certificates of one CA, for reading. For one thread at a time."""

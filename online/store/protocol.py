@@ -111,6 +111,20 @@ class Revocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One version of what the authority is, for the nodes that have it from their database."""
+
+    version: int
+    """From 1 on."""
+    text: str = field(repr=False)
+    """JSON, in the shape of a ca.json that has the key ``authority`` only."""
+    changed_at: datetime
+    """Aware UTC."""
+    changed_by: str
+    """For people: an account and a machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Census:
     """How many certificates there are at one moment; the node's own leaves are not counted."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of the tables. A database of another version is refused, never adapted in passing."""
 
 LONGEST_NAME = 500
@@ -135,3 +135,16 @@ CRL_NUMBER = sa.Table(
     sa.CheckConstraint(sa.column("only") == 1, name="ck_crl_number_only"),
     **_SERVER,
 )
+
+# What all nodes have from here that do not have it from their ca.json; each version stays.
+AUTHORITY_DOCUMENT = sa.Table(
+    "authority_document",
+    METADATA,
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("changed_at", sa.BigInteger, nullable=False),
+    sa.Column("changed_by", sa.String(300), nullable=False),
+    sa.Column("document", _TEXT, nullable=False),
+    **_SERVER,
+)
+NEWEST_AUTHORITY = sa.select(sa.func.max(AUTHORITY_DOCUMENT.c.version).label("version"))
+"""The number of the newest version; no number when there is none."""

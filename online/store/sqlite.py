@@ -128,6 +128,10 @@ class SqliteStore:
         """See ``Store.ended``."""
         return await self._upkeep.ended(before=before, limit=limit)
 
+    async def authority_version(self) -> int | None:
+        """See ``CaStore.authority_version``."""
+        return await self._upkeep.authority_version()
+
     async def drop_ended(self, certificates: Sequence[CertificateRow]) -> int:
         """See ``Store.drop_ended``."""
         return await self._upkeep.do(operations.drop_certificates(certificates))

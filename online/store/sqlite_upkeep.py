@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from online.store.operations import SUPERSEDED, Operation, revoke_superseded
 from online.store.protocol import CertificateRow
 from online.store.rows import certificate_of, seconds
-from online.store.schema import CERTIFICATE, REVOCATION
+from online.store.schema import CERTIFICATE, NEWEST_AUTHORITY, REVOCATION
 from online.store.sqlite_file import Connect, Database, driver_of, failure
 from online.store.sqlite_ready import Ready
 from online.store.sqlite_turn import Turn
@@ -114,6 +114,10 @@ class SqliteUpkeep:
         values = {"horizon": seconds(before), "limit": limit}
         rows = await self._read(lambda connection: connection.execute(_ENDED, values).mappings().all())
         return [certificate_of(row) for row in rows]
+
+    async def authority_version(self) -> int | None:
+        """See ``CaStore.authority_version``."""
+        return await self._read(lambda connection: connection.execute(NEWEST_AUTHORITY).scalar())
 
     def close(self) -> None:
         """Let go of the file."""

@@ -35,14 +35,15 @@ _SERVE = """
 import os, sys
 from datetime import timedelta
 from pathlib import Path
-from online.config import load_config
 from online.server import Pace
+from online.shared_authority import load_node_config
 from online.supervisor import serve
 from shared.errors import ColdrootError
 password = os.environ["TEST_PASSWORD"].encode()
 pace = Pace(look=0.1, drain=5.0)
 try:
-    serve(load_config(Path(sys.argv[1])), secret=lambda prompt: password, workers=int(sys.argv[2]), port=0, pace=pace)
+    config = load_node_config(Path(sys.argv[1]))
+    serve(config, secret=lambda prompt: password, workers=int(sys.argv[2]), port=0, pace=pace)
 except ColdrootError as error:
     print(f"error: {error.message} [{error.code}]", file=sys.stderr)
     sys.exit(1)

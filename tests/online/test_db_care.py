@@ -209,7 +209,7 @@ def test_a_step_is_taken_once_and_kept_whole(kind: str, tmp_path: Path) -> None:
     (location / "versions").mkdir(parents=True)
     for each in (migrate.MIGRATIONS / "versions").glob("v*.py"):
         (location / "versions" / each.name).write_text(each.read_text())
-    step = location / "versions" / "v0004_next.py"
+    step = location / "versions" / "v9999_next.py"
     begin = f'"""A note."""\nfrom alembic import op\nimport sqlalchemy as sa\nrevision = "{VERSION + 1:04d}"\n'
     begin += f'down_revision = "{VERSION:04d}"\ndef upgrade():\n'
     column = 'op.add_column("revocation", sa.Column("note", sa.Text))\n'

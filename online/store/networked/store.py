@@ -22,7 +22,7 @@ from online.store.networked.reading import Reading
 from online.store.networked.writing import Write, Writing
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
 from online.store.rows import certificate_of, revocation_of, seconds
-from online.store.schema import CERTIFICATE, REVOCATION
+from online.store.schema import CERTIFICATE, NEWEST_AUTHORITY, REVOCATION
 from shared.errors import ColdrootError, StoreFailed
 
 _SECONDS = 5.0
@@ -114,6 +114,11 @@ class NetworkedStore:
     async def drop_ended(self, certificates: Sequence[CertificateRow]) -> int:
         """See ``Store.drop_ended``."""
         return await self._writing.submit(operations.drop_ended(certificates))
+
+    async def authority_version(self) -> int | None:
+        """See ``CaStore.authority_version``."""
+        row = await self._looks.ask(NEWEST_AUTHORITY)
+        return None if row is None else row["version"]
 
     async def ready(self) -> None:
         """See ``Store.ready``: an empty transaction, and a look."""
