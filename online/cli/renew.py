@@ -15,7 +15,7 @@ from online.renewal import renew as renewing
 from online.renewal import untold
 from online.renewal.agent import Agent
 from online.renewal.attempt import refresh_outputs, renew_pair
-from online.renewal.hooks import Hooks, Renewed, tell
+from online.renewal.hooks import Hooks, Renewed, hear_of_ends, tell
 from online.renewal.install import check_output
 from online.renewal.outputs import Outputs
 from online.renewal.pair import Pair
@@ -106,6 +106,7 @@ def renew(
       online renew --daemon --pid-file /run/nginx.pid foo.crt foo.key
       online renew --daemon --pairs /etc/coldroot/pairs --status-file /run/coldroot/renewal.json
     """
+    hear_of_ends()
     pair = None
     if crt_file is not None and key_file is not None:
         pair = Pair(

@@ -139,6 +139,15 @@ def parse_signal(text: str) -> signal.Signals:
         ) from None
 
 
+def hear_of_ends() -> None:
+    """Take care that it can be known how a command ended; for the main thread, before anything is told.
+
+    Whoever started us may have left SIGCHLD ignored. Then the kernel keeps no exit status, and all seems well.
+    """
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def tell(
     hooks: Hooks,
     renewed: Renewed,

@@ -177,3 +177,22 @@ def test_telling_of_one_renewal_does_not_settle_the_next(ca: FakeCa, tmp_path: P
     assert (still.old, still.new) == (first, third[0])
     untold.fulfilled(pair, still)
     assert untold.owed(pair) is None
+
+
+def test_a_failure_is_seen_where_ends_of_children_are_ignored(ca: FakeCa, shell: Shell) -> None:
+    """Some starters leave SIGCHLD ignored: a reload that failed would count as done, and never be tried again."""
+    crt, key = write_pair(ca, shell.directory)
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'online', 'renew', *sys.argv[1:]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--force", "--exec", "false", crt, key],
+        cwd=ROOT,
+        env={**os.environ, "COLDROOT_HOME": str(shell.directory / shell.home)},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 4, done.stderr
+    assert list(shell.directory.glob(".*untold"))
