@@ -80,20 +80,28 @@ func readPEM(path, kind string) ([]byte, error) {
 
 // ask is one request as it goes over the wire, what its answer must hold, and what came.
 type ask struct {
-	wire        []byte
-	name        string
-	key         *ecdsa.PublicKey // nil: any answer of status 200 will do
-	certificate *tls.Certificate // of the client
-	status      int
-	body        []byte
-	problem     error
-	took        time.Duration
+	wire    []byte
+	name    string
+	key     *ecdsa.PublicKey // nil: any answer of status 200 will do
+	shown   *tls.Certificate // by the client, when it renews
+	status  int
+	body    []byte
+	problem error
+	took    time.Duration
+}
+
+// holder has a key and the newest certificate for it, which it renews again and again, as clients do.
+type holder struct {
+	key     *ecdsa.PrivateKey
+	name    string
+	current *tls.Certificate
 }
 
 // job is what one run asks.
 type job struct {
 	asks       []*ask
-	fresh      bool // a connection for each
+	fresh      bool      // a connection for each
+	holders    []*holder // one for each connection, when certificates are renewed
 	reconnects int64
 }
 
@@ -126,7 +134,7 @@ func fill(server *ca, made *job) ([]*ecdsa.PrivateKey, error) {
 	})
 }
 
-// renewals has a certificate issued for each connection, and renews these again and again.
+// renewals has a certificate issued for each connection, and renews it, and what comes of that, again and again.
 func renewals(server *ca, count, connections int) (*job, error) {
 	issuing := &job{asks: make([]*ask, connections)}
 	keys, err := fill(server, issuing)
@@ -137,23 +145,33 @@ func renewals(server *ca, count, connections int) (*job, error) {
 	if _, err := judge(server, issuing); err != nil {
 		return nil, err
 	}
-	wire := server.request("POST", "/1.0/renew", nil, true)
 	made := &job{asks: make([]*ask, count), fresh: true}
-	for number := range made.asks {
-		holder := number % connections
-		chain, err := certificates(issuing.asks[holder].body)
-		if err != nil {
+	for number, each := range issuing.asks {
+		holds := &holder{key: keys[number], name: each.name}
+		if err := holds.take(each.body); err != nil {
 			return nil, err
 		}
-		shown := &tls.Certificate{PrivateKey: keys[holder]}
-		for _, each := range chain {
-			shown.Certificate = append(shown.Certificate, each.Raw)
-		}
-		made.asks[number] = &ask{
-			wire: wire, name: issuing.asks[holder].name, key: &keys[holder].PublicKey, certificate: shown,
-		}
+		made.holders = append(made.holders, holds)
+	}
+	wire := server.request("POST", "/1.0/renew", nil, true)
+	for number := range made.asks {
+		made.asks[number] = &ask{wire: wire}
 	}
 	return made, nil
+}
+
+// show prepares a renewal.
+func (holds *holder) show(each *ask) {
+	each.name, each.key, each.shown = holds.name, &holds.key.PublicKey, holds.current
+}
+
+// take makes the certificate of an answer the current one. It only unpacks it: the clock runs, and it is judged later.
+func (holds *holder) take(body []byte) error {
+	chain, err := unpack(body)
+	if err == nil {
+		holds.current = &tls.Certificate{PrivateKey: holds.key, Certificate: chain}
+	}
+	return err
 }
 
 // signing makes a key, a request for a certificate and a token for it.

@@ -65,7 +65,11 @@ func drive(server *ca, job *job, connections int, atEnd func()) time.Duration {
 	answered.Add(connections)
 	gone.Add(connections)
 	begun := time.Now()
-	for range make([]struct{}, connections) {
+	for own := 0; own < connections; own++ {
+		var holds *holder
+		if job.holders != nil {
+			holds = job.holders[own]
+		}
 		go func() {
 			defer gone.Done()
 			var open *line
@@ -75,9 +79,15 @@ func drive(server *ca, job *job, connections int, atEnd func()) time.Duration {
 					break
 				}
 				each := job.asks[number]
+				if holds != nil {
+					holds.show(each)
+				}
 				start := time.Now()
 				open, each.problem = answer(server, job, open, each)
 				each.took = time.Since(start)
+				if holds != nil && each.problem == nil && each.status == 201 {
+					each.problem = holds.take(each.body)
+				}
 			}
 			answered.Done()
 			<-leave
@@ -101,7 +111,7 @@ func answer(server *ca, job *job, open *line, each *ask) (*line, error) {
 	for {
 		if open == nil {
 			var err error
-			if open, err = dial(server, each.certificate); err != nil {
+			if open, err = dial(server, each.shown); err != nil {
 				return nil, err
 			}
 		}

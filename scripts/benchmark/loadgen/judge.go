@@ -66,7 +66,7 @@ func verify(server *ca, each *ask) (string, error) {
 	if !each.key.Equal(chain[0].PublicKey) {
 		return "", errors.New("the certificate is for another key")
 	}
-	if each.certificate != nil && string(chain[0].Raw) == string(each.certificate.Certificate[0]) {
+	if each.shown != nil && string(chain[0].Raw) == string(each.shown.Certificate[0]) {
 		return "", errors.New("the renewed certificate is the old one")
 	}
 	return chain[0].SerialNumber.String(), nil
@@ -74,23 +74,36 @@ func verify(server *ca, each *ask) (string, error) {
 
 // certificates returns the chain of an answer, the leaf first.
 func certificates(body []byte) ([]*x509.Certificate, error) {
+	encoded, err := unpack(body)
+	if err != nil {
+		return nil, err
+	}
+	var chain []*x509.Certificate
+	for _, der := range encoded {
+		each, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, each)
+	}
+	return chain, nil
+}
+
+// unpack returns the chain of an answer in DER, at least a leaf and its issuer.
+func unpack(body []byte) ([][]byte, error) {
 	var answer struct {
 		Chain []string `json:"certChain"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return nil, err
 	}
-	var chain []*x509.Certificate
+	var chain [][]byte
 	for _, text := range answer.Chain {
 		block, _ := pem.Decode([]byte(text))
 		if block == nil {
 			return nil, errors.New("the chain is not PEM")
 		}
-		each, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		chain = append(chain, each)
+		chain = append(chain, block.Bytes)
 	}
 	if len(chain) < 2 {
 		return nil, errors.New("the chain is too short")
