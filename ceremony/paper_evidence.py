@@ -122,7 +122,7 @@ def _accounted_for(
 def _files(directory: Path) -> Iterator[str]:
     for path in directory.rglob("*"):
         name = path.relative_to(directory)
-        if name.parts[0] not in _ELSEWHERE and not path.is_dir():
+        if name.parts[0] not in _ELSEWHERE and (path.is_symlink() or not path.is_dir()):
             yield str(name)
 
 

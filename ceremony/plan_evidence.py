@@ -36,7 +36,7 @@ def plan_claims(directory: Path, plans: PlanHistory, records: Sequence[Record]) 
     known = {day.file for day in plans.days}
     for path in sorted((directory / FOLDER).rglob("*")):
         name = str(path.relative_to(directory))
-        if not path.is_dir() and name not in known:
+        if (path.is_symlink() or not path.is_dir()) and name not in known:
             raise _false("unrecorded", f"{name} lies here, and no record tells of it")
     for day in plans.days:
         who = "every act followed" if len(plans.days) == 1 else f"every act of day {day.plan.number} followed"

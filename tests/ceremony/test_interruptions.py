@@ -171,6 +171,16 @@ def test_papers_and_strays_are_looked_at(finished: Rehearsal, tmp_path: Path) ->
     (copy.directory / "other.crt").write_bytes((copy.directory / "root.crt").read_bytes())
     done = copy.run("verify", copy.directory)
     assert (done.exit_code, "other.crt lies here, and no record tells of it" in done.stderr) == (1, True)
+    (copy.directory / "other.crt").unlink()
+    # A link to a directory is a file that lies here: what it shows elsewhere is looked at by nobody.
+    for place, said in (("sheets/more", "among the papers"), ("crl/more", "no record"), ("plans/more", "no record")):
+        link = copy.directory / place
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(tmp_path)
+        done = copy.run("verify", copy.directory)
+        assert (done.exit_code, place in done.stderr, said in done.stderr) == (1, True, True)
+        link.unlink()
+    assert copy.run("verify", copy.directory).exit_code == 0
 
 
 @needs_softhsm
