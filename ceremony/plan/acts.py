@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ceremony.plan.model import ActKind, PlannedAct, Roles, SharesPlan
+from ceremony.plan.values import alike
 from shared.errors import RequestRejected
 from shared.strict import Table
 
@@ -71,18 +72,21 @@ def check_roles(roles: Roles, shares: SharesPlan) -> None:
     """
     if len(roles.witnesses) < roles.least_witnesses:
         raise RequestRejected("plan.roles", f"roles.witnesses: at least {roles.least_witnesses} witnesses are wanted")
-    if len(set(roles.witnesses)) != len(roles.witnesses):
+    # Compared as people read them, not as bytes: see ``alike``.
+    administrator, auditor = alike(roles.administrator), alike(roles.auditor)
+    witnesses = set(map(alike, roles.witnesses))
+    if len(witnesses) != len(roles.witnesses):
         raise RequestRejected("plan.roles", "roles.witnesses: a witness is named twice")
-    if roles.administrator in shares.custodians and not roles.administrator_may_hold:
+    if administrator in map(alike, shares.custodians) and not roles.administrator_may_hold:
         raise RequestRejected(
             "plan.roles",
             "roles.administrator: the administrator holds a share",
             hint="name somebody else, or allow it with roles.administrator_holds_share = true",
         )
-    for role, holder in (("administrator", roles.administrator), ("auditor", roles.auditor)):
-        if holder and holder in roles.witnesses:
+    for role, holder in (("administrator", administrator), ("auditor", auditor)):
+        if holder and holder in witnesses:
             raise RequestRejected("plan.roles", f"roles.{role}: the {role} cannot be a witness of the own acts")
-    if roles.auditor and roles.auditor == roles.administrator:
+    if auditor and auditor == administrator:
         raise RequestRejected("plan.roles", "roles.auditor: the auditor cannot be the administrator")
 
 

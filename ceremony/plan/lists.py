@@ -102,7 +102,7 @@ def _crl(table: Table, known: Mapping[str, str]) -> CrlPlan:
     days = table.optional("period_days", int) or 0
     if not 1 <= count <= _MOST_LISTS:
         raise table.refuse("count", f"1 to {_MOST_LISTS} lists are possible")
-    if (count > 1) != (days > 0) or timedelta(days=days) > next_update - this_update:
+    if (count > 1) != (days > 0) or not 0 <= days <= (next_update - this_update).days:
         raise table.refuse("period_days", "a calendar needs a period, no longer than each list is valid")
     issuer = table.optional("issuer", str) or FIRST_ROOT
     return CrlPlan(

@@ -36,7 +36,7 @@ from ceremony.plan.model import (
     RotationPlan,
     SharesPlan,
 )
-from ceremony.plan.values import moment, name_of, text
+from ceremony.plan.values import alike, moment, name_of, person, text
 from shared import names
 from shared.ca_extensions import CaExtensions, parse_http_url, parse_oid, parse_subtrees
 from shared.errors import RequestRejected
@@ -111,7 +111,8 @@ def load_plan(data: bytes) -> Plan:
     )
     check_cas(plan.roots, plan.intermediates)
     check_issuers(plan.roots, plan.crosses, plan.crls)
-    check_roles(roles, shares)
+    for held in (shares, *(each.shares for each in plan.rotations)):
+        check_roles(roles, held)
     return plan
 
 
@@ -251,8 +252,8 @@ def _shares(table: Table) -> SharesPlan:
     group_threshold = table.required("group_threshold", int)
     if not 1 <= group_threshold <= len(groups) <= _MOST_SHARES:
         raise table.refuse("group_threshold", f"1 to {len(groups)} is possible here, of at most {_MOST_SHARES} groups")
-    holders = [name for group in groups for name in group.custodians]
-    for kind, found in (("group", [group.name for group in groups]), ("custodian", holders)):
+    holders = [alike(name) for group in groups for name in group.custodians]
+    for kind, found in (("group", [alike(group.name) for group in groups]), ("custodian", holders)):
         if len(set(found)) != len(found):
             raise table.refuse("group", f"a {kind} is named twice")
     return _shaped(table, SharesPlan(group_threshold=group_threshold, groups=tuple(groups)))
@@ -271,9 +272,8 @@ def _group(table: Table, name: str) -> GroupPlan:
     custodians = table.texts("custodians")
     threshold = table.required("threshold", int)
     for number, custodian in enumerate(custodians):
-        if not custodian.strip() or names.printable(custodian) != custodian:
-            raise table.refuse(f"custodians[{number}]", "a visible name of at most 100 characters is wanted")
-    if len(set(custodians)) != len(custodians):
+        person(table, f"custodians[{number}]", custodian)
+    if len(set(map(alike, custodians))) != len(custodians):
         raise table.refuse("custodians", "a custodian is named twice")
     alone = name != "custodians"
     least = 1 if alone else _LEAST_THRESHOLD
@@ -295,8 +295,7 @@ def read_roles(top: Table) -> Roles:
     with top.table("roles") as table:
         witnesses = table.texts("witnesses") if table.optional("witnesses", list) is not None else ()
         for number, witness in enumerate(witnesses):
-            if not witness.strip() or names.printable(witness) != witness:
-                raise table.refuse(f"witnesses[{number}]", "a visible name is wanted")
+            person(table, f"witnesses[{number}]", witness)
         return Roles(
             administrator=text(table, "administrator"),
             auditor=text(table, "auditor") if table.optional("auditor", str) is not None else "",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 
 from shared import names
 from shared.strict import Table
 
 _LONGEST_TEXT = 64
+# RFC 5280 §4.1.2.5: certificates have no years before 1950 and none of five digits; an end lies up to decades behind.
+_FIRST_YEAR, _LAST_YEAR = 1950, 9900
 
 
 def text(table: Table, key: str) -> str:
@@ -24,7 +27,7 @@ def text(table: Table, key: str) -> str:
 
 
 def moment(table: Table, key: str) -> datetime:
-    """Return a moment: RFC 3339 with a zone and whole seconds, as text.
+    """Return a moment that a certificate can begin with: RFC 3339 with a zone and whole seconds, as text.
 
     Raises:
         RequestRejected: ``plan.*``.
@@ -36,7 +39,26 @@ def moment(table: Table, key: str) -> datetime:
         found = None
     if found is None or found.tzinfo is None or found.microsecond:
         raise table.refuse(key, "a time such as 2026-12-01T10:00:00Z is wanted")
+    # First as written: a zone can move the first and the last year out of the calendar.
+    if not _FIRST_YEAR < found.year < _LAST_YEAR:
+        raise table.refuse(key, f"a time between the years {_FIRST_YEAR} and {_LAST_YEAR} is wanted")
     return found.astimezone(UTC)
+
+
+def person(table: Table, key: str, value: str) -> str:
+    """Return the name of somebody who takes part, without blanks around it.
+
+    Raises:
+        RequestRejected: ``plan.*``.
+    """
+    if not value or value != value.strip() or names.printable(value) != value:
+        raise table.refuse(key, "a visible name of at most 100 characters is wanted, without blanks around it")
+    return value
+
+
+def alike(name: str) -> str:
+    """Return what all spellings of a name have in common: nobody gets a second role by a capital letter."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def name_of(table: Table, key: str, pattern: re.Pattern[str], reserved: frozenset[str]) -> str:
