@@ -88,7 +88,7 @@ def test_a_change_reaches_every_node_by_itself(kind: str, tmp_path: Path) -> Non
     if kind != "sqlite":
         shared_server(kind)
     settings = fresh_settings(kind, tmp_path)
-    block: Block = {"type": settings.type, "dataSource": settings.data_source}
+    block: Block = {"type": settings.type, "dataSource": settings.data_source, "database": settings.database}
     signer = PrivateJwk.of(generate(KeyKind.EC_P256))
     public = tmp_path / "public.json"
     public.write_text(json.dumps(signer.public().to_json()))
