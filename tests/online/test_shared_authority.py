@@ -18,13 +18,13 @@ from fakes.databases import KINDS, fresh_settings
 from fakes.node import PROVISIONER_PASSWORD, NodeHome, make_home
 
 from online.cli import cli
-from online.config import load_config
+from online.config import DatabaseSettings, load_config
 from online.shared_authority import edit_authority, load_node_config
 from online.store import upkeep
 from online.store.documents import add_document, newest_document
 from online.store.open import open_store
 from online.store.protocol import Document
-from shared.errors import ColdrootError, RequestRejected
+from shared.errors import ColdrootError, RequestRejected, StoreFailed
 
 
 @pytest.fixture
@@ -280,3 +280,19 @@ def test_tables_of_the_version_before_come_along(tmp_path: Path) -> None:
     assert (done.found, done.reached) == (3, 4)
     add_document(settings, version(1))
     assert newest_document(settings) == version(1)
+
+
+def test_a_password_stays_when_nobody_knows_whether_its_key_was_written(
+    home: NodeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without this, all nodes might have a provisioner whose only password was deleted."""
+    run(home, "authority", "share")
+
+    def lost(settings: DatabaseSettings, document: Document) -> None:
+        add_document(settings, document)
+        raise StoreFailed("store.outcome-unknown", "the connection was lost")
+
+    monkeypatch.setattr("online.store.documents.add_document", lost)
+    run(home, "provisioner", "add", "web", status=1)
+    assert names(home) == ["admin", "web"]
+    assert (home.path / "secrets" / "provisioner_password_web.txt").exists()
