@@ -17,7 +17,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from online.store.protocol import CertificateRow, Lineage, Revocation, RevocationProof, TokenUse
+from online.store.protocol import MOST_COUNTED, CertificateRow, Lineage, Revocation, RevocationProof, TokenUse
 from online.store.rows import (
     certificate_values,
     names_of,
@@ -41,9 +41,12 @@ _ONE: sa.ColumnElement[int] = sa.literal_column("1")
 _IS_REVOKED = Ready(sa.select(_ONE).where(REVOCATION.c.serial == sa.bindparam("serial")))
 _IS_COMPROMISED = Ready(sa.select(_ONE).where(COMPROMISED_KEY.c.key_digest == sa.bindparam("key_digest")))
 _OLDER_SUCCESSORS = Ready(
-    sa.select(sa.func.count())
-    .select_from(CERTIFICATE)
-    .where(CERTIFICATE.c.parent == sa.bindparam("parent"), CERTIFICATE.c.not_before < sa.bindparam("before"))
+    sa.select(sa.func.count()).select_from(
+        sa.select(_ONE)
+        .where(CERTIFICATE.c.parent == sa.bindparam("parent"), CERTIFICATE.c.not_before < sa.bindparam("before"))
+        .suffix_with(f"LIMIT {MOST_COUNTED}")  # .limit would ask for a value of its own
+        .subquery()
+    )
 )
 _USE_TOKEN = Ready(
     insert(USED_TOKEN).values({each.name: sa.bindparam(each.name) for each in USED_TOKEN.c}).on_conflict_do_nothing()

@@ -19,6 +19,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+MOST_COUNTED = 100
+"""Successors of one certificate."""
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -152,7 +154,8 @@ class Store(Protocol):
             lineage: what counts as a fork; without it nobody looks.
 
         Returns:
-            How many successors, older than the grace, the parent had already.
+            How many successors, older than the grace, the parent had already; more than ``MOST_COUNTED`` are not
+            counted, for whoever holds a key could make as many as he likes.
 
         Raises:
             Unauthenticated: ``token.used`` or ``certificate.revoked``; nothing was recorded.

@@ -68,7 +68,8 @@ CERTIFICATE = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Index("ix_certificate_provisioner", "provisioner_name", "number"),
     sa.Index("ix_certificate_kind", "kind", "number"),
-    sa.Index("ix_certificate_parent", "parent", sqlite_where=sa.text("parent IS NOT NULL")),
+    # By age too: only successors that are older than the grace matter, however many others there are.
+    sa.Index("ix_certificate_parent", "parent", "not_before", sqlite_where=sa.text("parent IS NOT NULL")),
     **_SERVER,
 )
 

@@ -16,7 +16,7 @@ from asyncmy.errors import IntegrityError
 from online.store.networked import refusals
 from online.store.networked.engine import Issue, Recorded, Session
 from online.store.networked.rows import older_than, searchable
-from online.store.protocol import CertificateRow
+from online.store.protocol import MOST_COUNTED, CertificateRow
 from online.store.rows import certificate_values, serial_text, token_values
 from online.store.schema import CERTIFICATE, CERTIFICATE_NAME, NAME, USED_TOKEN
 from shared.errors import ColdrootError
@@ -114,8 +114,12 @@ async def _others(session: Session, batch: Sequence[Issue]) -> list[int]:
     )
     if not parents:
         return [0] * len(batch)
-    statement = f"SELECT parent, not_before FROM certificate WHERE parent IN ({_places(parents)})"  # noqa: S608 (places)
-    successors = await query(session, statement, parents)
+    statement = (
+        "SELECT parent, not_before FROM certificate"  # noqa: S608 (places)
+        f" WHERE parent IN ({_places(parents)}) AND not_before < %s LIMIT {MOST_COUNTED * len(parents)}"
+    )
+    latest = max(limit for limit in limits if limit is not None)
+    successors = await query(session, statement, [*parents, latest])
     return [
         0
         if limit is None or each.certificate.parent is None

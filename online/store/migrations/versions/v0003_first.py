@@ -62,7 +62,7 @@ def _create_certificates() -> None:
     op.create_index("ix_certificate_not_after", "certificate", ["not_after"])
     op.create_index("ix_certificate_provisioner", "certificate", ["provisioner_name", "number"])
     op.create_index("ix_certificate_kind", "certificate", ["kind", "number"])
-    op.create_index("ix_certificate_parent", "certificate", ["parent"])
+    op.create_index("ix_certificate_parent", "certificate", ["parent", "not_before"])
     op.create_table(
         "name",
         sa.Column("id", _NUMBER, primary_key=True),
