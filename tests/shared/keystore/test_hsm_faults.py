@@ -17,7 +17,7 @@ from pkcs11 import exceptions as p11
 
 from shared.errors import ColdrootError, NotFound, PeerFailed, RequestRejected, Unauthenticated, Unsupported
 from shared.keys import KeyKind
-from shared.keystore import HsmKey, Module, Token, load_module
+from shared.keystore import CaHsmKey, Module, Token, load_module
 from shared.keystore.failures import translate, translated
 
 PIN = b"1234"
@@ -35,7 +35,7 @@ def device_with_key() -> FakeDevice:
     return device
 
 
-def sign(key: HsmKey) -> bytes:
+def sign(key: CaHsmKey) -> bytes:
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     signature = key.sign(b"data", SHA256)
     key.public_key().verify(signature, b"data", SHA256)

@@ -22,8 +22,8 @@ from fakes.softhsm import SoftHsm, needs_softhsm, softhsm_fixture  # noqa: F401
 from shared import keys
 from shared.errors import NotFound, PeerFailed, RequestRejected, Unauthenticated, Unsupported
 from shared.issue import IssuanceRequest, Issuer, issue, prepare
-from shared.keys import KeyKind, PrivateKey, signature_hash
-from shared.keystore import HsmEcKey, HsmRsaKey, Token, create_key, open_key, private_key_pem
+from shared.keys import CaPrivateKey, KeyKind, signature_hash
+from shared.keystore import HsmEcKey, HsmMlDsaKey, HsmRsaKey, Token, create_key, open_key, private_key_pem
 from shared.profile import intermediate_profile, root_profile
 
 pytestmark = needs_softhsm
@@ -52,7 +52,7 @@ def openssl(directory: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def self_signed(key: PrivateKey, name: x509.Name = ROOT_NAME) -> x509.Certificate:
+def self_signed(key: CaPrivateKey, name: x509.Name = ROOT_NAME) -> x509.Certificate:
     """Make a root by the one signing path."""
     request = IssuanceRequest(
         subject=name, public_key=key.public_key(), serial=1 << 126, not_before=NOW, not_after=NOW + 3650 * DAY
@@ -175,6 +175,7 @@ def test_a_key_cannot_be_exported(softhsm: SoftHsm, kind: KeyKind) -> None:
     softhsm.token()
     with opened(softhsm, writable=True) as token:
         key = token.generate(kind, label="k")
+        assert not isinstance(key, HsmMlDsaKey)
         with pytest.raises(Unsupported) as caught:
             private_key_pem(key, b"x")
         assert caught.value.code == "hsm.not-exportable"
