@@ -27,8 +27,8 @@ def test_a_node_that_dies_behind_a_proxy_costs_a_retry(kind: str, tmp_path: Path
                     kill(nodes.running[0])
                     crowd.wait_for_more(80)
             # Broken are only the connections that led to the node while its processes died, which they do one by one:
-            # one of each client; on a slow machine the same client may meet two of them.
-            assert crowd.statuses[503] == 0
-            assert crowd.statuses[0] <= 4
-            assert max(crowd.tries) <= 3
+            # one of each client, and a second one where a client was back before the last of them was gone.
+            assert crowd.statuses[503] == 0, crowd.statuses
+            assert crowd.statuses[0] <= 8, crowd.statuses
+            assert max(crowd.tries) <= 3, crowd.statuses
             nodes.check(crowd, server.sql, ports=nodes.ports[1:])
