@@ -165,7 +165,6 @@ async def open_revoker(config: Config, *, clock: Clock) -> AsyncIterator[Revoker
             token,
             registry=registry,
             audiences=Audiences.of(config.dns_names),
-            issuers=issuers,
             store=store,
             now=now,
         )

@@ -321,6 +321,26 @@ async def test_a_revoked_leaf_of_ours_vouches_for_nothing() -> None:
     assert caught.value.code == "certificate.revoked"
 
 
+async def test_a_leaf_that_was_revoked_under_the_intermediate_before_vouches_for_nothing() -> None:
+    """Without this, a change of the intermediate would give every revoked key its power back."""
+    old = make_pki()
+    before = make_world(pki=old)
+    chain, key = await before.leaf("a.example.com")
+    await before.authority.revoke(
+        serial=chain[0].serial_number,
+        token=None,
+        peer=PeerCertificate(certificate=chain[0]),
+        reason_code=0,
+        reason="",
+    )
+    # Nobody told the node of the intermediate before; the root is the same, and so is the record.
+    after = make_world(pki=old.sibling(), store=before.store, others=(hosts(roots=(old.root,)),))
+    minted = token(chain, key=key, sub="b", sans=["b"], aud="https://ca.example.com/sign#x5c/hosts", jti="b")
+    with pytest.raises(Unauthenticated) as caught:
+        await after.authority.sign(after.csr("b", key=generate(KeyKind.EC_P256)), minted)
+    assert caught.value.code == "certificate.revoked"
+
+
 def test_from_the_file_and_back() -> None:
     """Without this, what is published, and written by the command, could not be read again."""
     entry = hosts().public_json()
