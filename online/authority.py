@@ -37,7 +37,7 @@ from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
 from online.vitals import Vitals
 from shared.clock import Clock
-from shared.errors import Fatal, Unauthenticated
+from shared.errors import Fatal, PolicyDenied, Unauthenticated
 from shared.issue import prepare
 from shared.keys import PublicKey, csr_key, public_key_digest
 from shared.names import format_name, parse_sans
@@ -322,7 +322,6 @@ class Authority:
             token,
             registry=self.registry,
             audiences=self._audiences,
-            issuers=self.hierarchy.accepted,
             store=self._store,
             now=now,
         )
@@ -413,7 +412,13 @@ class Authority:
             kind=kind,
         )
         rules = self._settings.succession.lineage
-        others = await self._store.record_certificate(token=token, certificate=row, lineage=rules)
+        try:
+            others = await self._store.record_certificate(token=token, certificate=row, lineage=rules)
+        except PolicyDenied as refusal:
+            if refusal.code == "renew.superseded":
+                # Whoever comes second is no less suspect for getting nothing.
+                self._alarm(lineage.Fork(row=row, refused=True))
+            raise
         if others:
             self._alarm(lineage.Fork(row=row, others=others))
         # 6.

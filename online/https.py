@@ -264,7 +264,7 @@ def _retry_after(headers: http.client.HTTPMessage) -> float:
         return float(text)
     try:
         wait = (parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
     return max(wait, 0.0)
 

@@ -29,20 +29,27 @@ DEFAULT = Succession(lineage=Lineage(grace=timedelta(hours=1)))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fork:
-    """A certificate that was renewed though its successor is no longer young."""
+    """A certificate that was renewed, or asked to be, though its successor is no longer young."""
 
     row: CertificateRow
-    """The new successor."""
-    others: int
-    """How many there were before, older than the grace."""
+    """The new successor; one that was never handed out when it was refused."""
+    others: int = 1
+    """How many there were before, older than the grace: at the least."""
+    refused: bool = False
+    """Whether only the newest may be renewed, so that nothing was issued."""
 
     def describe(self) -> str:
         """Say it in one line, safe to show."""
         row = self.row
+        whose = f"subject {printable(row.subject, limit=100)}, provisioner {printable(row.provisioner_name)}"
+        if self.refused:
+            return (
+                f"possible stolen key: the certificate {row.parent} was to be {row.kind.value} again, beside an older"
+                f" successor, and was refused; {whose}"
+            )
         return (
             f"possible stolen key: the certificate {row.parent} was {row.kind.value} again, as {row.serial}, beside"
-            f" {self.others} older; subject {printable(row.subject, limit=100)},"
-            f" provisioner {printable(row.provisioner_name)}"
+            f" {self.others} older; {whose}"
         )
 
 

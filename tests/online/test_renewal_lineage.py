@@ -135,6 +135,27 @@ async def test_a_thief_beside_the_owner_is_told(capsys: pytest.CaptureFixture[st
     assert b'coldroot_lineage_forks_total{provisioner="admin"} 1.0' in shown
 
 
+async def test_a_thief_who_is_refused_is_told_no_less() -> None:
+    """Without this, where only the newest renews, a stolen key would be tried in silence."""
+    world, alarms = make_world(), list[Fork]()
+    chain, _ = await world.leaf()
+    authority = governed(world, Succession(lineage=Lineage(grace=HOUR, newest_only=True)), alarms)
+    world.clock.advance(16 * HOUR)
+    await authority.renew(peer(chain))
+    world.clock.advance(2 * HOUR)
+    with pytest.raises(PolicyDenied) as refusal:
+        await authority.renew(peer(chain))
+    assert refusal.value.code == "renew.superseded"
+    (fork,) = alarms
+    told = fork.describe()
+    assert fork.refused
+    assert told.startswith("possible stolen key")
+    assert "refused" in told
+    assert str(chain[0].serial_number) in told
+    # What was never handed out is nobody's.
+    assert str(fork.row.serial) not in told
+
+
 async def test_the_node_revokes_what_is_superseded() -> None:
     """Where it is said; else a client whose answer was lost would find its certificate revoked."""
     world, alarms = make_world(), list[Fork]()

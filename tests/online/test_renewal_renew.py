@@ -134,7 +134,7 @@ def test_the_wish_of_a_busy_ca_is_handed_on(ca: FakeCa, trust: Trust) -> None:
     with pytest.raises(AskedToWait) as caught:
         renew(trust, _identity(ca), mtls=True, now=datetime.now(UTC))
     assert caught.value.seconds == 30
-    for nonsense in ("soon", "-5", "1e9", "Tue, 99 Nov"):
+    for nonsense in ("soon", "-5", "1e9", "Tue, 99 Nov", "Wed, 21 Oct 99999999999 07:28:00 GMT"):
         ca.headers["Retry-After"] = nonsense
         with pytest.raises(PeerFailed) as failed:
             renew(trust, _identity(ca), mtls=True, now=datetime.now(UTC))
