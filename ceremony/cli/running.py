@@ -23,7 +23,7 @@ from ceremony.conduct.day import ActDone, Inputs, run_day
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.conduct.setting import Setting
 from ceremony.plan import ActKind, Plan, PlannedAct
-from ceremony.progress import State, progress_of
+from ceremony.progress import Progress, State, progress_of
 from ceremony.records import Mode
 from ceremony.script import numbered
 from ceremony.terminal import Rehearsing
@@ -31,6 +31,8 @@ from shared import durable, terminal
 from shared.errors import RequestRejected
 
 _PATH = click.Path(path_type=Path)
+# What ``resume`` goes on with; the other acts look at what was done when they are run again.
+_RESUMED = frozenset({ActKind.ROOT, ActKind.INTERMEDIATE, ActKind.AMEND})
 _plan_option = click.option(
     "--plan", "plan_file", type=_PATH, help="The plan that begins this day; not needed once it is in force."
 )
@@ -140,7 +142,7 @@ def status(directory: Path, as_json: bool) -> None:
     records = place.load_records()
     day = place.load_plans(records).days[-1]
     found = progress_of(day, records)
-    following = next((each.act for each in found if each.state is not State.DONE), None)
+    following = next((each for each in found if each.state is not State.DONE), None)
     command = _command(day.plan, following) if following is not None else None
     if as_json:
         acts = [{"act": str(each.act), "state": each.state.value} for each in found]
@@ -162,8 +164,16 @@ def _run(here: Setting, inputs: Inputs, plan_file: Path | None) -> None:
     run_day(here, inputs, plan=durable.read_file(plan_file) if plan_file is not None else None, tell=tell)
 
 
-def _command(plan: Plan, act: PlannedAct) -> str:
-    return next(step.command for _, step in numbered(plan, act) if step.command)
+def _command(plan: Plan, following: Progress) -> str:
+    """Return what is typed next: an act that was begun is not always gone on with by its own command."""
+    act, state = following.act, following.state
+    if state is State.OPEN and act.kind in _RESUMED:
+        out = " --out OUT" if act.kind is ActKind.INTERMEDIATE else ""
+        return f"ceremony resume --dir DIR --hsm hsm.toml{out}"
+    own = next(step.command for _, step in numbered(plan, act) if step.command)
+    if state is State.BROKEN and act.kind is ActKind.ROOT:
+        return f"{own} (anew, with another directory: this one stays as it is)"
+    return own
 
 
 def _given(given: Sequence[str]) -> dict[str, list[Path]]:

@@ -97,7 +97,7 @@ def create_root(
     journal = create_journal(directory, setting.mode, plan, setting.clock, watch=setting.watch)
     people.listen(journal.hear)
     people.show_digest("plan", plan.digest)
-    with _remains_named(setting), act(journal, Act.ROOT):
+    with _remains_named(setting, journal), act(journal, Act.ROOT):
         journal.append(Kind.HOST_CHECKED, host_facts(findings, plan))
         dealing = _Dealing(setting, journal, plan, keep_shares)
         serial, user_pin = _initialise(setting, journal, dealing)
@@ -138,12 +138,18 @@ def _check_place(path: Path) -> None:
 
 
 @contextmanager
-def _remains_named(setting: Setting) -> Iterator[None]:
+def _remains_named(setting: Setting, journal: Journal) -> Iterator[None]:
     """When the act fails, say what it leaves: people must not have to guess what to destroy."""
     try:
         yield
     except BaseException:
         people, directory = setting.people, setting.directory
+        if not journal.find(Kind.HSM_INTENT):
+            people.tell(
+                f"The act failed before the HSM was asked for anything. It leaves the record in {directory.path}."
+            )
+            people.tell("Nothing has to be destroyed; begin again in another directory.")
+            raise
         people.tell(f"The act failed. What it leaves: the record in {directory.transcript},")
         people.tell(f"perhaps a token {setting.hsm.token_label!r} in the HSM, and sheets with secret words in")
         people.tell(f"{directory.sheets}. Destroy token and sheets, and begin again in another directory.")

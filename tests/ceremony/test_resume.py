@@ -15,6 +15,7 @@ from fakes.softhsm import needs_softhsm
 from ceremony.records import Kind
 from ceremony.transcript import Json, Record, Transcript, verify_chain
 from shared import keys
+from shared.errors import PolicyDenied
 
 pytestmark = needs_softhsm
 
@@ -139,6 +140,38 @@ def test_every_record_of_the_intermediate_act(pictures: list[tuple[str, Rehearsa
             assert (out / "reply.bundle").exists()
         verified = again.run("verify", again.directory)
         assert verified.exit_code == 0, (place, kind, verified.stderr)
+
+
+def test_status_names_what_goes_on(pictures: list[tuple[str, Rehearsal]], tmp_path: Path) -> None:
+    """After a kill people ask what to type: the act's own command is refused, and `resume` is what goes on."""
+    root, below = _split(pictures)
+    killed = root[5][1].copy(tmp_path / "root")
+    said = killed.run("status", "--dir", killed.directory).stdout
+    assert said.endswith("next: ceremony resume --dir DIR --hsm hsm.toml\n")
+    _resume(killed)
+    said = killed.run("status", "--dir", killed.directory).stdout
+    assert "another directory" in said.splitlines()[-1]
+    killed = below[2][1].copy(tmp_path / "below")
+    said = killed.run("status", "--dir", killed.directory).stdout
+    assert said.endswith("next: ceremony resume --dir DIR --hsm hsm.toml --out OUT\n")
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "said"), [("_Dealing", "before the HSM was asked"), ("sign_root", "Destroy token")]
+)
+def test_what_a_failed_root_act_leaves(tmp_path: Path, ends_at: str, said: str) -> None:
+    """Whoever is told to destroy a token that nothing was asked of destroys a device, and its warranty, for nothing."""
+    rehearsal = Rehearsal(tmp_path)
+    rehearsal.prepare(PLAN)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PolicyDenied("people.refused", "people stop here")
+
+    with pytest.MonkeyPatch.context() as patch:
+        no_hardening(patch)
+        patch.setattr(f"ceremony.conduct.root.{ends_at}", refuse)
+        done = rehearsal.root()
+    assert (done.exit_code, said in done.stderr) == (1, True), done.stderr
 
 
 def _at(pictures: list[tuple[str, Rehearsal]], kind: Kind) -> Rehearsal:
