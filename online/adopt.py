@@ -8,23 +8,27 @@ What is insisted on (the numbers return in the code):
 4. the intermediate is signed by that root, and has the intermediate profile: the linter finds no error;
 5. it is valid now;
 6. its key is our own: the private key that the configuration names is opened and compared;
-7. nothing else was installed before; the same reply again changes nothing.
+7. nothing else was installed before, unless ``online intermediate request`` asked for this one; the same reply again
+   changes nothing.
 
-Only then root, defaults and intermediate appear, the intermediate last: without it the node does not start.
+Only then root, defaults and intermediate appear, the intermediate last: without it the node does not start. The next
+intermediate of a node in use comes by ``online.next_intermediate``.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
 
-from online.config import load_config
+from online.config import Config, load_config
+from online.hierarchy import read_chain
 from online.home import Defaults, Home, load_defaults
+from online.next_intermediate import forget_waiting, load_waiting, put_into_service
 from shared import durable
 from shared.ca_extensions import ALLOWED_ON_CA
 from shared.crossing import bundle, transfer
@@ -48,11 +52,23 @@ class Adopted:
     intermediate: x509.Certificate
     words: tuple[str, ...]
     """The digest of the reply in words, for the operator to compare with the ceremony's record."""
+    certificate: Path
+    """Where the intermediate is."""
     again: bool
     """The same reply had been imported before; nothing changed."""
+    former: Path | None = None
+    """The intermediate whose place it took."""
 
 
-def adopt(home: Home, paths: Sequence[Path], *, pinned: str | None, secret: SecretCallback, now: datetime) -> Adopted:
+def adopt(
+    home: Home,
+    paths: Sequence[Path],
+    *,
+    pinned: str | None,
+    secret: SecretCallback,
+    now: datetime,
+    keep_former: bool = True,
+) -> Adopted:
     """Install the certificates that a ceremony sent back.
 
     Args:
@@ -61,16 +77,20 @@ def adopt(home: Home, paths: Sequence[Path], *, pinned: str | None, secret: Secr
         pinned: SHA-256 fingerprint of the root, when ``online init`` was not given it.
         secret: asked for the password of the intermediate's key, or the PIN of its HSM.
         now: aware UTC.
+        keep_former: whether what a former intermediate issued can still be renewed, when this one takes its place.
 
     Raises:
-        RequestRejected: ``import.*``, ``bundle.*``, ``frame.*``, ``file.*`` or ``key.*``.
+        RequestRejected: ``import.*``, ``intermediate.*``, ``bundle.*``, ``frame.*``, ``file.*`` or ``key.*``.
         Unauthenticated: the password or PIN is wrong.
         StoreFailed: ``file.write-failed``; nothing changed.
     """
     config = load_config(home.config)
     # 1.
     reply, data = transfer.read_bundle(paths, purpose=bundle.Purpose.INTERMEDIATE_REPLY)
-    _check_answers(home, reply)
+    waiting = load_waiting(home)
+    changes = waiting is not None and waiting.is_answered_by(reply)
+    if not changes:
+        _check_answers(home, reply)
     root = load_certificate_der(reply.members[bundle.ROOT], what="root in the reply")
     intermediate = load_certificate_der(reply.members[bundle.INTERMEDIATE], what="intermediate in the reply")
     # 2.
@@ -87,19 +107,42 @@ def adopt(home: Home, paths: Sequence[Path], *, pinned: str | None, secret: Secr
                 "import.dates", f"the {what} in the reply is not valid now", hint="is the clock of this machine right?"
             )
     # 6.
-    with open_key(config.key, secret, base=config.home) as key:
+    own = waiting.key if waiting is not None and changes else config.key
+    with open_key(own, _secret_of(config, secret), base=config.home) as key:
         if key.public_key() != certificate_key(intermediate):
             raise RequestRejected("import.other-key", "the intermediate in the reply is for another key than ours")
     # 7.
-    again = _installed(home, intermediate)
-    if not again:
-        _install(home, root, intermediate, defaults)
-    return Adopted(root=root, intermediate=intermediate, words=digest_words(bundle.digest(data)), again=again)
+    adopted = Adopted(
+        root=root,
+        intermediate=intermediate,
+        words=digest_words(bundle.digest(data)),
+        certificate=config.crt,
+        again=_installed(config.crt, intermediate, changes=changes),
+    )
+    if waiting is not None and changes:
+        if adopted.again:
+            forget_waiting(home)
+            return adopted
+        put_into_service(home, waiting, intermediate, keep_former=keep_former)
+        return replace(adopted, certificate=home.path / waiting.certificate, former=config.crt)
+    if not adopted.again:
+        _install(home, config.crt, root, intermediate, defaults)
+    return adopted
+
+
+def _secret_of(config: Config, secret: SecretCallback) -> SecretCallback:
+    password = config.password
+    return secret if password is None else lambda _prompt: password.encode()
 
 
 def _check_answers(home: Home, reply: bundle.Bundle) -> None:
-    request = durable.read_file(home.request, limit=bundle.LARGEST_BUNDLE_BYTES)
-    if reply.in_reply_to != hashlib.sha256(request).hexdigest():
+    # The one of online init, and those of intermediates since, whose reply may come a second time.
+    later = sorted(home.request.parent.glob(f"{home.request.stem}-*{home.request.suffix}"))
+    requests = [home.request, *later] if home.request.exists() or not later else later
+    known = {
+        hashlib.sha256(durable.read_file(each, limit=bundle.LARGEST_BUNDLE_BYTES)).hexdigest() for each in requests
+    }
+    if reply.in_reply_to not in known:
         raise RequestRejected(
             "import.other-request",
             "the reply answers another request than the one that this home sent",
@@ -151,23 +194,24 @@ def _check_intermediate(intermediate: x509.Certificate, root: x509.Certificate) 
             )
 
 
-def _installed(home: Home, intermediate: x509.Certificate) -> bool:
-    if not home.intermediate_certificate.exists():
+def _installed(crt: Path, intermediate: x509.Certificate, *, changes: bool) -> bool:
+    if not crt.exists():
         return False
-    content = durable.read_file(home.intermediate_certificate)
-    if load_certificate(content, what=f"file {home.intermediate_certificate}") != intermediate:
+    if read_chain(crt)[0] == intermediate:
+        return True
+    if not changes:
         raise RequestRejected(
             "import.exists",
-            f"{home.intermediate_certificate} already holds another certificate",
-            hint="a hierarchy is never overwritten: make a new home for a new intermediate",
+            f"{crt} already holds another certificate",
+            hint="nothing is overwritten: ask for the next intermediate by online intermediate request",
         )
-    return True
+    return False
 
 
-def _install(home: Home, root: x509.Certificate, intermediate: x509.Certificate, defaults: Defaults) -> None:
+def _install(home: Home, crt: Path, root: x509.Certificate, intermediate: x509.Certificate, defaults: Defaults) -> None:
     trusting = Defaults(ca_url=defaults.ca_url, fingerprint=fingerprint(root), root=home.root_certificate)
     with durable.Staging() as staging:
         if not home.root_certificate.exists():
             staging.add(home.root_certificate, certificate_pem(root))
         staging.add(home.defaults, trusting.encode(home), overwrite=True)
-        staging.add(home.intermediate_certificate, certificate_pem(intermediate))
+        staging.add(crt, certificate_pem(intermediate))

@@ -344,7 +344,7 @@ class Authority:
         else:
             old = proof.certificate
         # 2
-        public_key = issued.check_ours(old, self.hierarchy.accepted, servers_too=presented is not None)
+        public_key = issued.check_ours(old, self.hierarchy.accepted_at(now), servers_too=presented is not None)
         provisioner = await self._renewable(old, now)
         token = None
         if presented is not None:

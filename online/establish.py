@@ -134,7 +134,7 @@ def establish(home: Home, crossing: Path, wishes: Wishes, *, pin: SecretCallback
             if not wishes.key_password:
                 secrets[home.intermediate_password] = key_password + b"\n"
         # 4.
-        request = _request(subject, key, rng)
+        request = request_bundle(subject, key, rng)
     public = {home.request: request, home.defaults: defaults.encode(home)}
     if wishes.root is not None:
         public[home.root_certificate] = certificate_pem(wishes.root)
@@ -250,8 +250,14 @@ def _intermediate_key(wishes: Wishes, pin: SecretCallback, base: Path) -> Iterat
         yield key
 
 
-def _request(subject: x509.Name, key: PrivateKey, rng: Rng) -> bytes:
-    """Return the encoded request bundle. The CSR carries a name and a key; all else is the ceremony's to decide."""
+def request_bundle(subject: x509.Name, key: PrivateKey, rng: Rng) -> bytes:
+    """Return the encoded request for an intermediate: a name and a key; all else is the ceremony's to decide.
+
+    Args:
+        subject: of the intermediate.
+        key: its private key, which signs the request.
+        rng: returns the asked number of random bytes.
+    """
     csr = x509.CertificateSigningRequestBuilder(subject).sign(key, signature_hash(kind_of(key)))
     return bundle.Bundle(
         purpose=bundle.Purpose.INTERMEDIATE_REQUEST,

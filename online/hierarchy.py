@@ -41,11 +41,12 @@ class Hierarchy:
     federated_roots: tuple[x509.Certificate, ...] = ()
     """Roots of other CAs that clients of this one shall trust too; nothing is accepted on their word here."""
     former_issuers: tuple[x509.Certificate, ...] = ()
-    """Earlier intermediates whose leaves may still be renewed, by the current one."""
+    """Earlier intermediates under the same roots, whose leaves may still be renewed, by the current one; some may have
+    ended."""
     issuer: Issuer = field(init=False)
     """Who signs."""
     accepted: tuple[Issuer, ...] = field(init=False)
-    """Whose leaves may renew, rekey and revoke themselves."""
+    """Whose leaves are ours: the issuer, then the former ones, whether they ended or not."""
     chain_pem: tuple[str, ...] = field(init=False, repr=False)
     """``chain`` in PEM, as it goes out with every leaf."""
 
@@ -78,6 +79,34 @@ class Hierarchy:
                     f"{format_name(certificate.subject)} is not a CA certificate under the one above it",
                     hint="check root and crt in ca.json",
                 )
+        above = (*self.chain[1:], *self.roots)
+        for former in self.former_issuers:
+            if not _may_issue(former, 0) or not any(
+                is_signed_by(former, Issuer.from_certificate(each)) for each in above
+            ):
+                raise RequestRejected(
+                    "authority.former",
+                    f"{format_name(former.subject)}, a former intermediate, is not a CA certificate under our roots",
+                    hint="check coldroot.formerIntermediates in ca.json",
+                )
+
+    def anchors(self, now: datetime) -> Chain:
+        """Return the intermediates whose leaves may renew, rekey and revoke themselves, the issuer first.
+
+        A former one that ended is left out: RFC 5280 §6.1.3 lets no path lead through it.
+
+        Args:
+            now: aware UTC.
+        """
+        return (self.chain[0], *(each for each in self.former_issuers if now <= each.not_valid_after_utc))
+
+    def accepted_at(self, now: datetime) -> tuple[Issuer, ...]:
+        """Return the issuers that ``anchors`` are."""
+        return tuple(
+            issuer
+            for issuer, each in zip(self.accepted, (self.chain[0], *self.former_issuers), strict=True)
+            if issuer is self.issuer or now <= each.not_valid_after_utc
+        )
 
     def check_in_validity(self, now: datetime) -> None:
         """Insist that the intermediates are in their time.
@@ -98,7 +127,12 @@ class Hierarchy:
 
 
 def load_hierarchy(
-    key: PrivateKey, *, crt: Path, roots: Sequence[Path], federated_roots: Sequence[Path] = ()
+    key: PrivateKey,
+    *,
+    crt: Path,
+    roots: Sequence[Path],
+    federated_roots: Sequence[Path] = (),
+    former: Sequence[Path] = (),
 ) -> Hierarchy:
     """Read the certificates that a configuration names.
 
@@ -107,6 +141,7 @@ def load_hierarchy(
         crt: the issuing intermediate in PEM, followed by the ones above it, if there are any.
         roots: files with trusted roots.
         federated_roots: files with roots of other CAs.
+        former: files with intermediates that ``crt`` took the place of; what stands behind the first is passed over.
 
     Raises:
         RequestRejected: ``file.*``, ``pem.*``, ``certificate.malformed``, ``authority.*`` or ``key.*``.
@@ -116,6 +151,7 @@ def load_hierarchy(
         chain=read_chain(crt),
         roots=_read(roots),
         federated_roots=_read(federated_roots),
+        former_issuers=read_former(former),
     )
 
 
@@ -126,6 +162,15 @@ def read_chain(crt: Path) -> tuple[x509.Certificate, ...]:
         RequestRejected: ``file.*``, ``pem.*`` or ``certificate.malformed``.
     """
     return load_certificates(durable.read_file(crt, if_missing=_NOT_IMPORTED), what=f"file {crt}")
+
+
+def read_former(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:
+    """Read former intermediates, one a file, as ``crt`` had them.
+
+    Raises:
+        RequestRejected: ``file.*``, ``pem.*`` or ``certificate.malformed``.
+    """
+    return tuple(load_certificates(durable.read_file(each), what=f"file {each}")[0] for each in paths)
 
 
 def _read(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:

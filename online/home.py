@@ -54,6 +54,11 @@ class Home:
         return self.path / "certs" / "intermediate_request.bundle"
 
     @property
+    def next_intermediate(self) -> Path:
+        """What ``online intermediate request`` leaves for ``online import``; there while a reply is awaited."""
+        return self.path / "config" / "next_intermediate.json"
+
+    @property
     def intermediate_key(self) -> Path:
         """The encrypted key that signs leaves, unless it lives in an HSM."""
         return self.path / "secrets" / "intermediate_ca_key"

@@ -14,7 +14,7 @@ from datetime import datetime
 from online.authority import Authority, AuthoritySettings
 from online.config import Config
 from online.crl_serving import PublishedCrls
-from online.hierarchy import Hierarchy, load_hierarchy, read_chain
+from online.hierarchy import Hierarchy, load_hierarchy, read_chain, read_former
 from online.lineage import Alarm, Succession, unheard
 from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
@@ -44,7 +44,13 @@ def open_hierarchy(config: Config, secret: SecretCallback) -> Iterator[Hierarchy
     # Before anybody is asked for a password in vain.
     read_chain(config.crt)
     with open_key(config.key, _secret_of(config, secret), base=config.home) as key:
-        yield load_hierarchy(key, crt=config.crt, roots=config.roots, federated_roots=config.federated_roots)
+        yield load_hierarchy(
+            key,
+            crt=config.crt,
+            roots=config.roots,
+            federated_roots=config.federated_roots,
+            former=config.former_intermediates,
+        )
 
 
 def nobody_hears() -> None:
@@ -156,7 +162,8 @@ async def open_revoker(config: Config, *, clock: Clock) -> AsyncIterator[Revoker
         ColdrootError: what ``open_store`` raises.
     """
     registry = Registry(config.provisioners)
-    issuers = (Issuer.from_certificate(read_chain(config.crt)[0]),)
+    intermediates = (read_chain(config.crt)[0], *read_former(config.former_intermediates))
+    issuers = tuple(map(Issuer.from_certificate, intermediates))
     store = open_store(config.db)
 
     async def verify(operation: Operation, token: str, now: datetime) -> VerifiedToken:

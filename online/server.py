@@ -37,6 +37,7 @@ from online.tls import OwnLeaf, make_own_leaf, server_context
 from shared.clock import Clock, rfc3339
 from shared.errors import ColdrootError
 from shared.keystore import SecretCallback
+from shared.names import format_name
 
 # With the parent's few spare seconds this stays below the 30 that service managers grant.
 _DRAIN_SECONDS = 20.0
@@ -174,7 +175,11 @@ class Server:
     def _context(self, leaf: OwnLeaf) -> Context:
         hierarchy = self._authority.hierarchy
         self._meter.gauge(OWN_END, leaf.chain[0].not_valid_after_utc.timestamp())
-        trusted = (hierarchy.chain[0], *hierarchy.former_issuers)
+        trusted = hierarchy.anchors(self._clock.now())
+        for each in hierarchy.former_issuers:
+            if each not in trusted:
+                ended = f"former intermediate {format_name(each.subject)} ended at {rfc3339(each.not_valid_after_utc)}"
+                self._log.event(f"{ended}: what it issued counts no more; see coldroot.formerIntermediates")
         return server_context(leaf, trusted=trusted, settings=self._config.tls)
 
     def _note_refused(self, refused: Refused) -> None:

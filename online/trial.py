@@ -34,6 +34,7 @@ from shared.clock import SystemClock
 from shared.errors import Fatal, Unauthenticated
 from shared.keys import fingerprint
 from shared.keystore import SecretCallback
+from shared.keystore.software import ASKS_PASSWORD
 
 _PATIENCE_SECONDS = 2.0
 _TICK_SECONDS = 1.0
@@ -50,10 +51,16 @@ class Remembered:
     def secret(self, prompt: str) -> bytes:
         """Answer as the operator did.
 
+        The key of the next intermediate has the password of the one before (``online.next_intermediate``), so the
+        password of a file is tried on another file. No PIN is tried anywhere: an HSM counts the attempts.
+
         Raises:
             Unauthenticated: ``serve.new-secret`` for a question that was not asked then.
         """
         if prompt not in self.answers:
+            passwords = {each for known, each in self.answers.items() if known.startswith(ASKS_PASSWORD)}
+            if prompt.startswith(ASKS_PASSWORD) and len(passwords) == 1:
+                return passwords.pop()
             raise Unauthenticated(
                 "serve.new-secret", "the key asks for another password or PIN now", hint="stop the node and start it"
             )

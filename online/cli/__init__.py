@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "import-step": ("import_step", "import_step", "Tell what of a step-ca installation comes along."),
     "config": ("config", "config", "Look at a node's configuration, its ca.json."),
     "db": ("db", "db", "Look after the node's database: upgrade, check, backup, restore, prune."),
+    "intermediate": ("intermediate", "intermediate", "Change the intermediate of a node that is in use."),
     "serve": ("serve", "serve", "Run the issuing node until it is told to stop."),
     "bootstrap": ("trust", "bootstrap", "Make this machine trust a CA, by the fingerprint of its root."),
     "install": ("trust_store", "install", "Make every program of this machine trust a root."),

@@ -131,13 +131,24 @@ def _tell(home: Home, made: Established, wishes: Wishes) -> None:
     help="Private file with the password of the intermediate's key, or the HSM's PIN. Without it: the one that online "
     "init left in the home's secrets/, else you are asked.",
 )
+@click.option(
+    "--drop-former",
+    is_flag=True,
+    help="With the next intermediate: trust the one before no more, because its key may be stolen. What it issued can "
+    "not be renewed.",
+)
 @home_option
-def import_reply(*, home: Home, reply: tuple[Path, ...], fingerprint: str | None, password_file: Path | None) -> None:
+def import_reply(
+    *, home: Home, reply: tuple[Path, ...], fingerprint: str | None, password_file: Path | None, drop_former: bool
+) -> None:
     """Install the certificates that the ceremony sent back.
 
     REPLY is the bundle file, or its QR images in any order. It must answer this home's own request, be for our own
     key, stand under the pinned root and have the intermediate profile: then root and intermediate are installed
     together, and otherwise nothing changes. The same reply again is no error.
+
+    The reply to online intermediate request puts that key and its certificate into ca.json, and what was there before
+    into coldroot.formerIntermediates. A running node is to be told, by SIGHUP.
 
     Prints the fingerprint of the root.
 
@@ -152,15 +163,21 @@ def import_reply(*, home: Home, reply: tuple[Path, ...], fingerprint: str | None
         pinned=parse_fingerprint(fingerprint) if fingerprint is not None else None,
         secret=secret_source(password_file, home.intermediate_password),
         now=datetime.now(UTC),
+        keep_former=not drop_former,
     )
     root = fingerprint_of(adopted.root)
     if adopted.again:
         terminal.say("This reply was imported before; nothing changed.")
     done("root", home.root_certificate)
-    done("intermediate", home.intermediate_certificate)
+    done("intermediate", adopted.certificate)
+    if adopted.former is not None:
+        done("dropped" if drop_former else "former", adopted.former)
     terminal.say(f"\nThe reply's digest; compare it with the ceremony's record:\n{format_words(adopted.words)}")
     terminal.say(f"\nThe root's fingerprint, in words:\n{format_words(digest_words(bytes.fromhex(root)))}\n")
-    terminal.say(f"Next: online serve --home {home.path}")
+    if adopted.former is None:
+        terminal.say(f"Next: online serve --home {home.path}")
+    else:
+        terminal.say("Next: tell the running node, by SIGHUP: systemctl reload coldroot")
     terminal.result(root)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography import x509
 
 from online.config.settings import Config
-from online.hierarchy import read_chain
+from online.hierarchy import read_chain, read_former
 from online.path_validation import validate_path
 from online.provisioners.protocol import ProvisionerType
 from shared import durable
@@ -30,6 +30,7 @@ from shared.pem import load_certificates
 
 _ENCRYPTED = (b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED")
 _LARGEST_KEY_FILE = 64 << 10
+_FORMER = "coldroot.formerIntermediates"
 
 
 class Outcome(StrEnum):
@@ -64,6 +65,7 @@ def check_config(config: Config, *, now: datetime) -> tuple[Check, ...]:
         _guarded("key", lambda: _key(config)),
         _guarded("db", lambda: _database(config)),
         *_provisioners(config),
+        *_former(config, now),
         *_crl(config),
     )
 
@@ -107,6 +109,26 @@ def _intermediate(config: Config, now: datetime) -> Check:
             detail=f"{said}: sooner than the longest certificate it may issue ({format_duration(longest)}) would end",
         )
     return Check(what="crt", outcome=Outcome.OK, detail=said)
+
+
+def _former(config: Config, now: datetime) -> Iterator[Check]:
+    for path in config.former_intermediates:
+        yield _guarded(_FORMER, partial(_former_intermediate, config, path, now))
+
+
+def _former_intermediate(config: Config, path: Path, now: datetime) -> Check:
+    (former,) = read_former((path,))
+    end = former.not_valid_after_utc
+    said = f"{path}: {format_name(former.subject)}"
+    if now > end:
+        return Check(
+            what=_FORMER,
+            outcome=Outcome.WARNING,
+            detail=f"{said} ended at {rfc3339(end)} and is not trusted: remove it",
+        )
+    roots = [each for root in config.roots for each in load_certificates(durable.read_file(root), what=f"file {root}")]
+    validate_path(former, read_chain(config.crt)[1:], roots, now=now)
+    return Check(what=_FORMER, outcome=Outcome.OK, detail=f"{said} until {rfc3339(end)}; what it issued renews")
 
 
 def _key(config: Config) -> Check:

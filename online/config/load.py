@@ -21,6 +21,7 @@ from online.config.kms import merge_key, read_kms
 from online.config.own import (
     parse_archive_after,
     parse_authority_source,
+    parse_former_intermediates,
     parse_least_status,
     parse_rate_limit,
     parse_renewal,
@@ -170,6 +171,7 @@ def parse_config(data: bytes, *, path: Path, shared: SharedAuthority | None = No
         rate_limit=parse_rate_limit(top),
         renewal=parse_renewal(top),
         archive_after=parse_archive_after(top),
+        former_intermediates=tuple(home / each for each in parse_former_intermediates(top)),
         authority=source,
         authority_version=None if shared is None else shared.version,
         password=password,

@@ -9,8 +9,11 @@ from online.config.settings import AuthoritySource, RateLimitSettings, RenewalSe
 from online.strict_json import Fields
 from shared.errors import RequestRejected
 
-_KNOWN = frozenset({"rateLimit", "logLevel", "renewal", "tlsEngine", "archiveAfter", "authority"})
+_KNOWN = frozenset(
+    {"rateLimit", "logLevel", "renewal", "tlsEngine", "archiveAfter", "authority", "formerIntermediates"}
+)
 _MOST = 1_000_000
+_MOST_FORMER = 16
 _LONGEST = timedelta(days=1)
 _SHORTEST = timedelta(seconds=1)
 _LONGEST_GRACE = timedelta(days=365)
@@ -149,6 +152,27 @@ def parse_archive_after(top: Fields) -> timedelta | None:
     if after is not None and not _SHORTEST_KEPT <= after <= _LONGEST_KEPT:
         raise RequestRejected("config.malformed", f"{own.at('archiveAfter')} is not between 24h and 876000h")
     return after
+
+
+def parse_former_intermediates(top: Fields) -> tuple[str, ...]:
+    """Read ``coldroot.formerIntermediates``.
+
+    Args:
+        top: the document.
+
+    Returns:
+        Paths as they stand there, the latest first; there are none by default.
+
+    Raises:
+        RequestRejected: ``config.*``.
+    """
+    own = _block(top)
+    paths = own.texts("formerIntermediates")
+    if len(paths) > _MOST_FORMER:
+        raise RequestRejected(
+            "config.malformed", f"{own.at('formerIntermediates')} has more than {_MOST_FORMER} entries"
+        )
+    return tuple(paths)
 
 
 def _block(top: Fields) -> Fields:

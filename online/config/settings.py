@@ -203,6 +203,8 @@ class Config:
     renewal: RenewalSettings = field(default_factory=RenewalSettings)
     archive_after: timedelta | None = None
     """How long after its end a certificate leaves the database for a file; it stays for ever when not given."""
+    former_intermediates: tuple[Path, ...] = ()
+    """Intermediates that ``crt`` took the place of; what they issued may still be renewed."""
     authority: AuthoritySource = AuthoritySource.FILE
     """With ``DATABASE`` the provisioners, the policy and the limits are those of ``authority_version``."""
     authority_version: int | None = None

@@ -33,6 +33,8 @@ from shared.terminal import SecretCallback
 
 # An RSA-8192 key is 6.4 kB of PEM.
 LARGEST_KEY_FILE = 32 << 10
+ASKS_PASSWORD = "Password of the "  # noqa: S105 (a question, no password)
+"""How the question for a password of a key file begins; the name of the file follows."""
 # The library itself takes 2048 rounds, too few for a password that a person chose; OWASP asks for 600 000 with SHA-256.
 PBKDF2_ROUNDS = 600_000
 _SALT_BYTES = 16
@@ -76,7 +78,7 @@ def load_private_key(data: bytes, secret: SecretCallback, *, what: str) -> Priva
     """
     label, block = _private_block(data, what)
     encrypted = label == b"ENCRYPTED PRIVATE KEY" or b"Proc-Type: 4,ENCRYPTED" in block
-    password = secret(f"Password of the {what}") if encrypted else None
+    password = secret(f"{ASKS_PASSWORD}{what}") if encrypted else None
     try:
         if password is not None and is_aes192(block):
             block, password = decrypted_aes192(block, password), None
