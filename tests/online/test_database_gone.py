@@ -212,8 +212,11 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         # A page of the log may have been free; then it is full for good.
         assert refusals[-5:] == ["503"] * 5
         filler.unlink()
+        said = len(node.lines)
         assert _outcome(shell, "renew", "--force", crt, key) == "201"
         assert node.workers() == workers
+        # An answer may be here before the line about it has come through the pipe.
+        node.wait_for(" /renew 201 ", since=said)
         recorded = {line.rpartition("serial=")[2] for line in node.lines if " /renew 201 " in line}
         # Copied first: SQLite resolves the link in this path, and would open the file of this side.
         for name in ("coldroot.db", "coldroot.db-wal"):
