@@ -174,7 +174,11 @@ def put_into_service(home: Home, waiting: Waiting, intermediate: x509.Certificat
             own = document.get("coldroot")
             block = dict(own) if isinstance(own, dict) else {}
             known = block.get("formerIntermediates")
-            block["formerIntermediates"] = [before, *(known if isinstance(known, list) else [])]
+            # The new one is there already where several nodes change one after the other.
+            others = (
+                [each for each in known if each not in {before, waiting.certificate}] if isinstance(known, list) else []
+            )
+            block["formerIntermediates"] = [before, *others]
             document["coldroot"] = block
         return json.dumps(document, indent="\t", ensure_ascii=False) + "\n"
 

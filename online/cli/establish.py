@@ -12,6 +12,7 @@ from online.cli.options import FILE, done, home_option, key_options, secret_sour
 from online.establish import Established, Wishes, establish
 from online.home import Home, parse_fingerprint
 from online.key_choice import KeyChoice
+from online.next_intermediate import load_waiting
 from shared import durable, terminal
 from shared.crossing.words import digest_words
 from shared.keys import fingerprint as fingerprint_of
@@ -157,11 +158,16 @@ def import_reply(
       online import reply.bundle
       online import crossing/reply-*.png --fingerprint 8cae…e532
     """
+    waiting = load_waiting(home)
+    # The password of the key file before is never tried as a PIN: an HSM counts the attempts.
+    in_hsm = waiting is not None and waiting.key.startswith("pkcs11:")
     adopted = adopt(
         home,
         reply,
         pinned=parse_fingerprint(fingerprint) if fingerprint is not None else None,
-        secret=secret_source(password_file, home.intermediate_password),
+        secret=terminal.secret_from(password_file)
+        if in_hsm
+        else secret_source(password_file, home.intermediate_password),
         now=datetime.now(UTC),
         keep_former=not drop_former,
     )

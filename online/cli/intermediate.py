@@ -69,7 +69,10 @@ def request(
         home,
         crossing,
         Wishes(key=key, key_uri=key_uri, key_exists=key_exists, common_name=common_name),
-        secret=secret_source(password_file, home.intermediate_password),
+        # The password of a key file is never tried as a PIN: an HSM counts the attempts.
+        secret=terminal.secret_from(password_file)
+        if key_uri is not None
+        else secret_source(password_file, home.intermediate_password),
     )
     done("key", made.key)
     for path in made.bundle:

@@ -16,6 +16,9 @@ from online.adopt import adopt
 from online.config import load_config
 from online.establish import Wishes, establish
 from online.home import Home
+from online.key_choice import KeyChoice
+from online.next_intermediate import Wishes as Next
+from online.next_intermediate import request_next
 from shared.errors import RequestRejected, StoreFailed, Unauthenticated
 from shared.keys import fingerprint
 
@@ -46,6 +49,17 @@ def test_from_a_key_in_the_token_to_its_certificate(softhsm: SoftHsm, tmp_path: 
         adopt(home, [reply], pinned=fingerprint(root), secret=lambda _: b"0000", now=NOW)
     adopt(home, [reply], pinned=fingerprint(root), secret=_pin, now=NOW)
     assert home.intermediate_certificate.exists()
+    # The next one has a key of its own there, and the operator says which.
+    crossing = tmp_path / "next"
+    with pytest.raises(RequestRejected, match="in an HSM"):
+        request_next(home, crossing, Next(key=KeyChoice()), secret=_pin)
+    second = URI.replace("object=intermediate", "object=second")
+    asked = request_next(home, crossing, Next(key=KeyChoice(), key_uri=second), secret=_pin).bundle[0].read_bytes()
+    reply.write_bytes(reply_bundle(asked, root, certify_request(asked, root, root_key)))
+    adopted = adopt(home, [reply], pinned=None, secret=_pin, now=NOW)
+    config = load_config(home.config)
+    assert (config.key, config.crt) == (second, adopted.certificate)
+    assert config.former_intermediates == (home.intermediate_certificate,)
 
 
 @needs_softhsm

@@ -136,7 +136,8 @@ def step(site: Site, crt: Path, key: Path) -> None:
 @pytest.mark.parametrize(("engine", "more"), [("bundled", ()), ("system", ("--common-name", "Acme Intermediate CA 2"))])
 def test_clients_live_through_a_change(home: NodeHome, tmp_path: Path, engine: str, more: tuple[str, ...]) -> None:
     """Without this, a new intermediate would lock out every client, and give revoked certificates their power back."""
-    home.change_config(coldroot={"tlsEngine": engine})
+    # The one in use among the former ones does no harm; nodes that change one after the other have it so.
+    home.change_config(coldroot={"tlsEngine": engine, "formerIntermediates": ["certs/intermediate_ca.crt"]})
     private(tmp_path / "provisioner", PROVISIONER_PASSWORD)
     with running(home) as node:
         site = Site(node=node, directory=tmp_path)
