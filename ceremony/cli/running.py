@@ -26,6 +26,7 @@ from ceremony.plan import ActKind, Plan, PlannedAct
 from ceremony.progress import Progress, State, progress_of
 from ceremony.records import Mode
 from ceremony.script import numbered
+from ceremony.script.making import PRINTED, REHEARSED
 from ceremony.terminal import Rehearsing
 from shared import durable, terminal
 from shared.errors import RequestRejected
@@ -143,7 +144,8 @@ def status(directory: Path, as_json: bool) -> None:
     day = place.load_plans(records).days[-1]
     found = progress_of(day, records)
     following = next((each for each in found if each.state is not State.DONE), None)
-    command = _command(day.plan, following) if following is not None else None
+    practice = records[0].body.get("mode") == Mode.REHEARSAL
+    command = command_of(day.plan, following, practice=practice) if following is not None else None
     if as_json:
         acts = [{"act": str(each.act), "state": each.state.value} for each in found]
         terminal.result_json({"day": day.plan.number, "plan": day.file, "acts": acts, "next": command})
@@ -164,16 +166,25 @@ def _run(here: Setting, inputs: Inputs, plan_file: Path | None) -> None:
     run_day(here, inputs, plan=durable.read_file(plan_file) if plan_file is not None else None, tell=tell)
 
 
-def _command(plan: Plan, following: Progress) -> str:
+def command_of(plan: Plan, following: Progress, *, practice: bool) -> str:
     """Return what is typed next: an act that was begun is not always gone on with by its own command."""
     act, state = following.act, following.state
     if state is State.OPEN and act.kind in _RESUMED:
         out = " --out OUT" if act.kind is ActKind.INTERMEDIATE else ""
-        return f"ceremony resume --dir DIR --hsm hsm.toml{out}"
+        own = f"ceremony resume --dir DIR --hsm hsm.toml{out}"
+        return _practised("resume", own) if practice else own
     own = next(step.command for _, step in numbered(plan, act) if step.command)
+    own = _practised(act.kind, own) if practice else own
     if state is State.BROKEN and act.kind is ActKind.ROOT:
         return f"{own} (anew, with another directory: this one stays as it is)"
     return own
+
+
+def _practised(name: str, command: str) -> str:
+    """Return the rehearsal's spelling of a real command: nobody types words, prints sheets, or has a run to match."""
+    options = command[command.index(" --") :].replace(f" {REHEARSED}", "").replace(f" {PRINTED}", "")
+    words = " --words-file WORDS" + (" --new-words-file NEW-WORDS" if name == ActKind.ROTATE else "")
+    return f"ceremony rehearse {name}{options.replace(' --hsm hsm.toml', f' --hsm hsm.toml{words}')}"
 
 
 def _given(given: Sequence[str]) -> dict[str, list[Path]]:

@@ -26,7 +26,7 @@ RULES = (
     ),
     "Times are in UTC. Words of digests are read aloud and followed with the finger; the words of share sheets never.",
     "What was written wrong is crossed out once, stays readable, and gets initials. Nothing is erased.",
-    "In practice the commands begin with ceremony rehearse; they are marked as a rehearsal, for ever.",
+    "In practice commands begin with ceremony rehearse and have no --rehearsed; the record is marked so, for ever.",
     "Each step shows its name on the screen too, in brackets: what the screen says belongs to the step of that name.",
     (
         "To stop is free until a step that says otherwise. Whoever is tired says so; a break is written down as an "

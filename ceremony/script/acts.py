@@ -8,6 +8,8 @@ from ceremony.rollover import rollover_files
 from ceremony.script import facts
 from ceremony.script.making import (
     ADMINISTRATOR,
+    OF_DAY,
+    PRINTED,
     Making,
     closed,
     dealing,
@@ -34,7 +36,7 @@ def root(making: Making) -> tuple[Step, ...]:
     root = plan.root
     begin = rfc3339(root.fixed.not_before) if root.fixed.not_before else None
     return (
-        host(making, "ceremony root create --plan plan.toml --hsm hsm.toml --dir DIR"),
+        host(making, f"ceremony root create --plan plan.toml --hsm hsm.toml {OF_DAY} {PRINTED}"),
         making.step(
             StepName.TRANSCRIPT_OPENED,
             ADMINISTRATOR,
@@ -83,7 +85,7 @@ def amend(making: Making) -> tuple[Step, ...]:
     """Return the steps in which the plan of a later day takes over."""
     plan = making.plan
     return (
-        host(making, "ceremony plan amend --dir DIR PLAN", plan=facts.NEXT_PLAN),
+        host(making, f"ceremony plan amend {OF_DAY} PLAN", plan=facts.NEXT_PLAN),
         making.step(
             StepName.PLAN_AMENDED,
             ADMINISTRATOR,
@@ -107,7 +109,7 @@ def intermediate(making: Making) -> tuple[Step, ...]:
     begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
     known = making.known.requests.get(planned.file)
     return (
-        host(making, "ceremony intermediate sign --dir DIR --hsm hsm.toml --out OUT REQUEST"),
+        host(making, f"ceremony intermediate sign {OF_DAY} --hsm hsm.toml --out OUT REQUEST"),
         making.step(
             StepName.REQUEST_READ,
             ADMINISTRATOR,
@@ -158,7 +160,7 @@ def crl(making: Making) -> tuple[Step, ...]:
         ]
     revoked = [f"It revokes {each.file}: {each.reason}, {rfc3339(each.date)}." for each in planned.revoked]
     return (
-        host(making, f"ceremony crl sign --dir DIR --hsm hsm.toml {planned.name}"),
+        host(making, f"ceremony crl sign {OF_DAY} --hsm hsm.toml {planned.name}"),
         unlocked(making),
         making.step(
             StepName.LIST_SIGNED,
@@ -188,7 +190,7 @@ def cross(making: Making) -> tuple[Step, ...]:
     file = cross_file(planned.name)
     begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
     return (
-        host(making, f"ceremony cross sign --dir DIR --hsm hsm.toml {planned.name} CERTIFICATE"),
+        host(making, f"ceremony cross sign {OF_DAY} --hsm hsm.toml {planned.name} CERTIFICATE"),
         making.step(
             StepName.OTHER_ROOT_READ,
             ADMINISTRATOR,
@@ -221,7 +223,7 @@ def rollover(making: Making) -> tuple[Step, ...]:
     planned, files = rollover.root, rollover_files(making.name)
     begin = rfc3339(planned.fixed.not_before) if planned.fixed.not_before else None
     return (
-        host(making, f"ceremony rollover --dir DIR --hsm hsm.toml {making.name}"),
+        host(making, f"ceremony rollover {OF_DAY} --hsm hsm.toml {making.name}"),
         unlocked(making),
         making.step(
             StepName.NEXT_ROOT_KEY,

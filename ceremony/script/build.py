@@ -240,7 +240,9 @@ def _materials(plan: Plan, shares: SharesPlan) -> Iterator[Material]:
     if ActKind.RESTORE_TEST in kinds:
         yield Material(name="Medium with the wrapped backup, for its test", number="Bag number")
     plans = "plan.toml" if plan.previous is None else "the plan of this day"
-    yield Material(name=f"Medium with {plans} and hsm.toml", number="Bag or serial number")
+    yield Material(
+        name=f"Medium with {plans}, hsm.toml and the rehearsal's directory, practice", number="Bag or serial number"
+    )
     for act in plan.acts:
         if act.kind is ActKind.INTERMEDIATE:
             yield Material(name=f"Request of {act.name}, and the paper with its digest words", number="Medium")

@@ -7,6 +7,8 @@ from ceremony.script import facts
 from ceremony.script.making import (
     ADMINISTRATOR,
     CUSTODIANS,
+    OF_DAY,
+    PRINTED,
     WITNESSES,
     Making,
     closed,
@@ -30,7 +32,7 @@ def rotate(making: Making) -> tuple[Step, ...]:
     """Return the steps of a change of custodians: the old sheets die only when the new ones were proven."""
     new = next(each.shares for each in making.plan.rotations if each.name == making.name)
     return (
-        host(making, f"ceremony share rotate --dir DIR --hsm hsm.toml {making.name}"),
+        host(making, f"ceremony share rotate {OF_DAY} --hsm hsm.toml {PRINTED} {making.name}"),
         unlocked(making),
         *dealing(making, new, provides={facts.NEW_SHEETS}),
         making.step(
@@ -61,7 +63,7 @@ def rotate(making: Making) -> tuple[Step, ...]:
 def backup(making: Making) -> tuple[Step, ...]:
     """Return the steps of a wrapped backup."""
     return (
-        host(making, "ceremony backup wrap --dir DIR --hsm hsm.toml"),
+        host(making, f"ceremony backup wrap {OF_DAY} --hsm hsm.toml"),
         unlocked(making),
         making.step(
             StepName.KEY_WRAPPED,
@@ -89,7 +91,7 @@ def backup(making: Making) -> tuple[Step, ...]:
 def restore_test(making: Making) -> tuple[Step, ...]:
     """Return the steps of the backup's trial."""
     return (
-        host(making, "ceremony backup restore-test --dir DIR --hsm hsm.toml"),
+        host(making, f"ceremony backup restore-test {OF_DAY} --hsm hsm.toml"),
         unlocked(making),
         making.step(
             StepName.BACKUP_RESTORED,
@@ -107,7 +109,7 @@ def restore_test(making: Making) -> tuple[Step, ...]:
 def destroy(making: Making) -> tuple[Step, ...]:
     """Return the steps of the end of the root key."""
     return (
-        host(making, "ceremony destroy --dir DIR --hsm hsm.toml"),
+        host(making, f"ceremony destroy {OF_DAY} --hsm hsm.toml"),
         unlocked(making),
         making.step(
             StepName.KEY_DESTROYED,

@@ -18,6 +18,11 @@ CUSTODIANS = "Custodians"
 EVERYBODY = "Everybody"
 WITNESSES = "Witnesses"
 
+# What is printed is what is typed: the run that is held against its rehearsal, which lies beside the plan.
+REHEARSED = "--rehearsed practice"
+OF_DAY = f"--dir DIR {REHEARSED}"
+PRINTED = '--print-with "lp -d sheets"'
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:

@@ -147,13 +147,13 @@ def test_status_names_what_goes_on(pictures: list[tuple[str, Rehearsal]], tmp_pa
     root, below = _split(pictures)
     killed = root[5][1].copy(tmp_path / "root")
     said = killed.run("status", "--dir", killed.directory).stdout
-    assert said.endswith("next: ceremony resume --dir DIR --hsm hsm.toml\n")
+    assert said.endswith("next: ceremony rehearse resume --dir DIR --hsm hsm.toml --words-file WORDS\n")
     _resume(killed)
     said = killed.run("status", "--dir", killed.directory).stdout
     assert "another directory" in said.splitlines()[-1]
     killed = below[2][1].copy(tmp_path / "below")
     said = killed.run("status", "--dir", killed.directory).stdout
-    assert said.endswith("next: ceremony resume --dir DIR --hsm hsm.toml --out OUT\n")
+    assert said.endswith("next: ceremony rehearse resume --dir DIR --hsm hsm.toml --words-file WORDS --out OUT\n")
 
 
 @pytest.mark.parametrize(

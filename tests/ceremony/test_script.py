@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -16,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ceremony.cli import cli
-from ceremony.plan import ActKind, Plan, load_plan
-from ceremony.script import Known, Script, Section, Step, StepName, build_script
+from ceremony.cli.running import command_of
+from ceremony.plan import ActKind, Plan, PlannedAct, load_plan
+from ceremony.progress import Progress, State
+from ceremony.script import Known, Script, Section, Step, StepName, build_script, numbered
 from shared.errors import RequestRejected
 
 _ACTS = ("intermediate:alpha", "intermediate:beta", "crl:first", "rotate:spring", "backup", "restore-test", "destroy")
@@ -187,14 +190,40 @@ def test_printed_commands_exist() -> None:
     commands |= {step.command for step in _steps(build_script(with_acts("crl:first")))}
     assert len(commands) > 10
     for text in filter(None, commands):
-        program, *words = text.split()
-        assert program == "ceremony"
-        found: click.Command = cli
-        while isinstance(found, click.Group) and words and words[0] in found.commands:
-            found = found.commands[words.pop(0)]
+        found, words = _found(text)
         assert not isinstance(found, click.Group) or words == ["--version"], text
         known = {option for each in found.params for option in each.opts}
         assert {word for word in words if word.startswith("--")} <= known, text
+
+
+def test_the_printed_act_is_held_against_its_rehearsal_and_prints_its_sheets() -> None:
+    """Whoever types what the paper says would otherwise run a day that nothing compares with what was practised."""
+    for act in day().acts:
+        text = next(step.command for _, step in numbered(day(), act) if step.command)
+        found, words = _found(text)
+        given = found.make_context("", words).params
+        assert given["rehearsed"] == Path("practice"), text
+        assert given.get("print_with", "lp -d sheets") == "lp -d sheets", text
+
+
+@pytest.mark.parametrize("act", [each for each in day().acts if each.kind is not ActKind.AMEND], ids=str)
+def test_status_of_a_rehearsal_names_the_rehearsals_command(act: PlannedAct) -> None:
+    """A command of the real day, typed in practice, is refused, or asks for sheets that nobody has."""
+    text = command_of(day(), Progress(act=act, state=State.TO_DO), practice=True)
+    found, words = _found(text)
+    given = found.make_context("", words).params
+    assert text.startswith("ceremony rehearse ")
+    assert (given["words_file"], given["directory"]) == (Path("WORDS"), Path("DIR"))
+
+
+def _found(text: str) -> tuple[click.Command, list[str]]:
+    """Return the command that a line names, and the words that it is given."""
+    program, *words = shlex.split(text)
+    assert program == "ceremony"
+    found: click.Command = cli
+    while isinstance(found, click.Group) and words and words[0] in found.commands:
+        found = found.commands[words.pop(0)]
+    return found, words
 
 
 def test_sections_by_act() -> None:
