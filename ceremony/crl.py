@@ -19,7 +19,7 @@ from datetime import datetime
 
 from cryptography import x509
 
-from ceremony.plan import ActKind, CrlPlan, Plan
+from ceremony.plan import ActKind, CrlPlan, Plan, end_of_validity
 from ceremony.records import Facts, Kind, recorded_certificate
 from ceremony.transcript import Json, Record
 from shared.clock import rfc3339
@@ -83,6 +83,23 @@ def entries_of(plan: CrlPlan, planned: PlannedList, issued: Mapping[str, x509.Ce
     return tuple(entries)
 
 
+def check_fixed(plan: Plan) -> None:
+    """Refuse lists that cannot be inside their root's validity, where the plan fixes when that begins.
+
+    Only what this plan's acts sign is looked at: a record may hold an earlier plan that a later one corrected, and
+    stays readable.
+
+    Raises:
+        PolicyDenied: ``crl.outside-root``.
+    """
+    today = {act.name for act in plan.acts if act.kind is ActKind.CRL}
+    for each in plan.crls:
+        root = plan.roots[each.issuer]
+        begin = root.fixed.not_before
+        if each.name in today and begin is not None:
+            _check_inside(planned_lists(each), begin, end_of_validity(begin, root.years))
+
+
 def check_plan(plan: CrlPlan, *, root: x509.Certificate, now: datetime) -> None:
     """Refuse lists that would help nobody.
 
@@ -99,13 +116,7 @@ def check_plan(plan: CrlPlan, *, root: x509.Certificate, now: datetime) -> None:
         raise PolicyDenied(
             "crl.expired", f"the list {lists[0].number} ended at {rfc3339(lists[0].next_update)}, before it was signed"
         )
-    begin, end = root.not_valid_before_utc, root.not_valid_after_utc
-    for each in lists:
-        if each.this_update < begin or each.next_update > end:
-            raise PolicyDenied(
-                "crl.outside-root",
-                f"the list {each.number} is not inside the root's validity, {rfc3339(begin)} to {rfc3339(end)}",
-            )
+    _check_inside(lists, root.not_valid_before_utc, root.not_valid_after_utc)
     for revoked in plan.revoked:
         if revoked.date > lists[-1].this_update:
             raise PolicyDenied(
@@ -291,3 +302,12 @@ def _reason_of(entry: x509.RevokedCertificate) -> str:
         return str(entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value)
     except x509.ExtensionNotFound:
         return Reason.UNSPECIFIED.label
+
+
+def _check_inside(lists: Sequence[PlannedList], begin: datetime, end: datetime) -> None:
+    for each in lists:
+        if each.this_update < begin or each.next_update > end:
+            raise PolicyDenied(
+                "crl.outside-root",
+                f"the list {each.number} is not inside the root's validity, {rfc3339(begin)} to {rfc3339(end)}",
+            )

@@ -12,6 +12,7 @@ from ceremony.conduct.amend import amend, check_day, read_plan
 from ceremony.conduct.directory import CeremonyDirectory
 from ceremony.conduct.dry_amend import dry_run_amendment
 from ceremony.conduct.setting import Scene
+from ceremony.crl import check_fixed
 from ceremony.paper import check_papers
 from ceremony.plan import EXAMPLE, Plan, next_day
 from ceremony.records import Mode
@@ -65,6 +66,7 @@ def plan_check(file: Path, directory: Path | None, as_json: bool) -> None:
     place = CeremonyDirectory(path=directory) if directory is not None else None
     found = read_plan(durable.read_file(file), place)
     build_script(found)
+    check_fixed(found)
     check_papers(
         title=found.title,
         root_name=common_name_of(found.root.subject),

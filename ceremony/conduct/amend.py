@@ -23,7 +23,7 @@ from ceremony.conduct.continuing import check_continues, later_act
 from ceremony.conduct.dealing import check_sheets
 from ceremony.conduct.directory import CeremonyDirectory, Journal, open_ceremony
 from ceremony.conduct.setting import Scene, check_host, confirm_time
-from ceremony.crl import act_that_signs, check_kept, issued_certificates
+from ceremony.crl import act_that_signs, check_fixed, check_kept, issued_certificates
 from ceremony.plan import (
     AMENDMENT,
     FIRST_ROOT,
@@ -145,9 +145,10 @@ def check_day(plan: Plan, records: Sequence[Record]) -> None:
 
     Raises:
         RequestRejected: ``script.*``, ``paper.*``, ``plan.no-next-root`` or ``crl.not-issued``.
-        PolicyDenied: ``crl.forgets``.
+        PolicyDenied: ``crl.forgets`` or ``crl.outside-root``.
     """
     build_script(plan)
+    check_fixed(plan)
     done, today = issued_certificates(records), set(map(str, plan.acts))
     roots = {str(record.body.get("name")) for record in records if record.kind == Kind.NEXT_KEY_GENERATED}
     for act in plan.acts:

@@ -33,6 +33,7 @@ from ceremony.conduct.dealing import Dealt, check_sheets, deal, hand_out
 from ceremony.conduct.directory import Journal, act, create_journal
 from ceremony.conduct.later import take_inventory
 from ceremony.conduct.setting import Setting, check_host, confirm_time, host_facts
+from ceremony.crl import check_fixed
 from ceremony.host import HostFinding
 from ceremony.inventory import GENERATE_KEY, Moment
 from ceremony.plan import ActKind, Plan, PlannedAct
@@ -117,11 +118,12 @@ def check_root(setting: Setting, plan: Plan, outputs: Sequence[Path]) -> tuple[H
 
     Raises:
         RequestRejected: ``script.*``, ``ceremony.exists``, ``paper.*``, ``file.exists``, ``hsm.*``.
-        PolicyDenied: ``host.not-fit``.
+        PolicyDenied: ``crl.outside-root`` or ``host.not-fit``.
         NotFound: ``hsm.module-missing``.
         PeerFailed: ``hsm.*``.
     """
     setting.people.guide(numbered(plan, PlannedAct(kind=ActKind.ROOT)), typist=plan.roles.administrator)
+    check_fixed(plan)
     setting.directory.refuse_if_used()
     check_sheets(plan, plan.shares)
     for path in outputs:

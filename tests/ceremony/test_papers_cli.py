@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from fakes.day import DAY
 from fakes.keyboard import typed, types
 from fakes.rehearsal import Rehearsal, fit_host, full_rehearsal, no_hardening
 from fakes.softhsm import needs_softhsm
@@ -64,6 +65,18 @@ def test_bad_plans_are_one_line(tmp_path: Path) -> None:
     assert "root.yaers is not a known key" in done.stderr
     assert _run("plan", "check", tmp_path / "none").exit_code == 1
     assert _run("plan", "check").exit_code == 2
+
+
+def test_a_calendar_that_outlives_its_root_is_refused_on_paper(tmp_path: Path) -> None:
+    """The room would learn it when the last act is typed, years of lists short."""
+    file, first = tmp_path / "plan.toml", 'this_update = "2026-12-01T12:00:00Z"\nnext_update = "2027-06-01T12:00:00Z"'
+    assert first in DAY
+    late = first.replace("2027-06-01", "2046-05-01").replace("2026-12-01", "2046-01-01")
+    file.write_text(DAY.replace(first, late))
+    done = _run("plan", "check", file)
+    assert (done.exit_code, "not inside the root's validity" in done.stderr) == (1, True), done.stderr
+    file.write_text(DAY)
+    assert _run("plan", "check", file).exit_code == 0
 
 
 def test_host_check(monkeypatch: pytest.MonkeyPatch) -> None:
