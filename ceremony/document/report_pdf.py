@@ -18,6 +18,8 @@ from ceremony.document.page import GREY, Page, glyphs
 from ceremony.plan import Plan
 from ceremony.plan_history import PlanDay, PlanHistory
 from ceremony.records import ENDINGS, OPENINGS, Kind
+from ceremony.share_history import ShareHistory
+from ceremony.share_shape import SetShape
 from ceremony.transcript import Json, Record
 from shared.clock import rfc3339
 from shared.crossing.words import digest_words
@@ -201,15 +203,17 @@ def _issued(report: Report) -> Iterator[Block]:
 
 
 def _shares(report: Report) -> Iterator[Block]:
+    dealt = {each.set_id: each for each in ShareHistory(report.records).dealt}
     for record in report.of(Kind.SHARES_DEALT):
         body = record.body
         sheets = [each for each in report.of(Kind.SHEET_WRITTEN) if each.body.get("set_id") == body.get("set_id")]
+        names = dealt[str(body.get("set_id"))].commitments.shape
         yield Block(
             head=_heading(f"Shares of the act {body.get('act')}", f"record {record.seq}"),
             rows=(
                 _line("Set", str(body.get("set_id"))),
                 _line("Quorums", f"{body.get('quorums_proven')} proven in memory, every one"),
-                *(_line(f"Share {each.body.get('index')}", str(each.body.get("custodian"))) for each in sheets),
+                *(_line("Sheet", _sheet(names, each)) for each in sheets),
             ),
             section="shares",
         )
@@ -218,6 +222,11 @@ def _shares(report: Report) -> Iterator[Block]:
             head=_heading(record.kind.replace("-", " ").capitalize(), f"record {record.seq}"),
             rows=_facts(record.body), section="shares",
         )  # fmt: skip
+
+
+def _sheet(shape: SetShape, written: Record) -> str:
+    """Call a share what its sheet and the screen call it, and say who holds it."""
+    return f"{shape.name(int(str(written.body.get('index'))))}: {written.body.get('custodian')}"
 
 
 def _confirmations(report: Report) -> Iterator[Block]:
