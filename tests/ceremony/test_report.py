@@ -60,7 +60,8 @@ def test_everything_is_in_it(finished: Rehearsal, monkeypatch: pytest.MonkeyPatc
     for wanted in (
         "This was a rehearsal", "Roles and functions", "Phase 1: root", "Phase 2: intermediate", "Device", "SoftHSM",
         "Key pair, generated in the device", "SENSITIVE yes", "root.crt", "intermediate.crt", "Exception 1",
-        "share 1: ", "<U+4E2D>", "Responsible for the keys", "Independent of them", MEANING[:40], records[-1].digest.hex(),
+        "share 1: ",
+        "<U+4E2D>", "Responsible for the keys", "Independent of them", MEANING[:40], records[-1].digest.hex(),
     ):  # fmt: skip
         assert wanted in paper, wanted
 
