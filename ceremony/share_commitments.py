@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ceremony.share_shape import SetShape, shape_from_json
@@ -74,6 +75,8 @@ class ShareCommitments:
     """The commitment of each share, group by group; 64 hex digits each."""
     secret: str
     """The commitment of the secret that a quorum recovers."""
+    replaced: tuple[ShareCommitments, ...] = field(default=(), compare=False, repr=False)
+    """Sets that the record declared dead when this one took over: their sheets are called by name. Not recorded."""
 
     def __post_init__(self) -> None:
         if not _SET_ID.fullmatch(self.set_id):
@@ -122,6 +125,15 @@ class ShareCommitments:
         Raises:
             RequestRejected: ``share.other-set`` when it is not a share of this set.
         """
+        for old in self.replaced:
+            found = None
+            with suppress(RequestRejected):
+                found = old.recognise(entered)
+            if found is not None:
+                raise _other_set(
+                    f"{what} is {found.name} of another set, {old.set_id[:8]}, which the record says was replaced",
+                    hint="take the sheet of the new set, and destroy this one",
+                )
         # 1.
         shape = self.shape
         if entered.identifier != self.identifier or (entered.set_id or self.set_id) != self.set_id:
@@ -199,7 +211,7 @@ def _bad(why: str) -> RequestRejected:
     return RequestRejected("share.bad-commitments", f"the published share commitments are malformed: {why}")
 
 
-def _other_set(message: str) -> RequestRejected:
-    return RequestRejected(
-        "share.other-set", message, hint="look at the set id on the sheet and compare it with the transcript's"
-    )
+def _other_set(
+    message: str, *, hint: str = "look at the set id on the sheet and compare it with the transcript's"
+) -> RequestRejected:
+    return RequestRejected("share.other-set", message, hint=hint)

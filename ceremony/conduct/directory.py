@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -15,7 +15,7 @@ from ceremony.confirmations import Confirmation
 from ceremony.host import HostFinding
 from ceremony.plan import Plan
 from ceremony.plan_history import FOLDER, PlanHistory, read_plans
-from ceremony.records import ENDINGS, OPENINGS, Act, Facts, Kind, Mode, opening, recorded_certificate
+from ceremony.records import ENDINGS, OPENINGS, Act, Facts, Kind, Mode, Retirement, opening, recorded_certificate
 from ceremony.share_history import ShareHistory
 from ceremony.shares import ShareCommitments
 from ceremony.signing.act import ActSigner
@@ -232,7 +232,8 @@ class Journal:
                 "a rotation of shares was interrupted: nobody knows yet which set unlocks the HSM",
                 hint="finish it first: run `ceremony share rotate` again",
             )
-        return history.live.commitments
+        dead = (each for each in history.dealt if history.retired(each) is Retirement.REPLACED)
+        return replace(history.live.commitments, replaced=tuple(each.commitments for each in dead))
 
     def shares(self) -> ShareHistory:
         """Return which sets of shares were dealt, and which of them lives.

@@ -90,7 +90,7 @@ def test_rotation_from_groups_to_others(rooted: Rehearsal, tmp_path: Path) -> No
     # The old words are refused by their set, before the HSM is asked.
     request, *_ = rehearsal.request(request_bundle(keys.generate(keys.KeyKind.EC_P256)))
     refused = rehearsal.intermediate(request)
-    assert (refused.exit_code, "of another set" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "which the record says was replaced" in refused.stderr) == (1, True)
     assert rehearsal.intermediate(request, words=rehearsal.base / "words-2.txt").exit_code == 0
     third = rehearsal.run(
         "rehearse", "rotate", "--dir", rehearsal.directory, "--hsm", rehearsal.base / "hsm.toml", "--words-file",
