@@ -6,11 +6,13 @@ import io
 import itertools
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from fakes.ur_vectors import published_message
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from shared.crossing import media, qr
 from shared.crossing.bundle import Bundle, Purpose
@@ -151,6 +153,28 @@ def test_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RequestRejected) as refused:
         read_bundle([tmp_path / "missing.mp4"], purpose=None)
     assert refused.value.code == "file.not-regular"
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed (Debian: ffmpeg)")
+@pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
+def test_a_film_that_a_camera_took(tmp_path: Path, codec: str) -> None:
+    """The real ffmpeg under our limits: too little memory or an option that it does not know would end every film."""
+    for number, frame in enumerate(qr.encode_pngs(REQUEST)):
+        # As a hand-held camera sees a screen: askew on a grey ground, not quite sharp.
+        code = Image.open(io.BytesIO(frame)).convert("RGB").rotate(4, expand=True, fillcolor="grey")
+        picture = Image.new("RGB", (1280, 960), "grey")
+        picture.paste(code.resize((900, 900)), (190, 30))
+        picture.filter(ImageFilter.GaussianBlur(1.2)).save(tmp_path / f"seen-{number:02}.png")
+    film = tmp_path / ("film.mp4" if codec == "libx264" else "film.avi")
+    made = subprocess.run(
+        ["ffmpeg", "-loglevel", "error", "-framerate", "1", "-i", str(tmp_path / "seen-%02d.png"), "-c:v", codec,
+         "-pix_fmt", "yuvj420p", "-r", "25", str(film)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert read_bundle([film], purpose=None)[1] == REQUEST
 
 
 def test_a_film_without_ffmpeg_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
