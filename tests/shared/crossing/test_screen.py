@@ -168,7 +168,7 @@ def test_a_film_that_a_camera_took(tmp_path: Path, codec: str) -> None:
     film = tmp_path / ("film.mp4" if codec == "libx264" else "film.avi")
     made = subprocess.run(
         ["ffmpeg", "-loglevel", "error", "-framerate", "1", "-i", str(tmp_path / "seen-%02d.png"), "-c:v", codec,
-         "-pix_fmt", "yuvj420p", "-r", "25", str(film)],
+         "-vf", "tpad=stop_mode=clone:stop_duration=1", "-pix_fmt", "yuvj420p", "-r", "25", str(film)],
         check=False,
         capture_output=True,
         text=True,
