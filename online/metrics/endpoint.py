@@ -26,6 +26,7 @@ _PUBLISH_SECONDS = 1.0
 _CENSUS_SECONDS = 60.0
 # With a million live certificates a census takes seconds, and each worker takes its own.
 _CENSUS_PAUSES = 30
+_DRAIN_SECONDS = 2.0
 _LIMITS = Limits(body=1 << 10, header=4 << 10, head=16 << 10, connections=64)
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
@@ -66,7 +67,8 @@ async def publish(
         putting.cancel()
         with suppress(asyncio.CancelledError):
             await putting
-        await server.drain(0)
+        # Who has just connected is answered: a scrape that meets a reload is not lost.
+        await server.drain(_DRAIN_SECONDS)
         metering.page.put(meter.tally)
 
 
