@@ -29,6 +29,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from online.store.activity import Activity
+from online.store.answers import settle
 from shared.errors import ColdrootError, Fatal, StoreFailed
 
 _Work = TypeVar("_Work")
@@ -105,13 +106,8 @@ class _Pending(Generic[_Work]):
         self.state = _State.WAITING
 
     def settle(self, outcome: Outcome) -> None:
-        """Answer the caller, unless it was answered or went away."""
-        if self.future.done():
-            return
-        if isinstance(outcome, ColdrootError):
-            self.future.set_exception(outcome)
-        else:
-            self.future.set_result(outcome)
+        """Answer the caller."""
+        settle(self.future, outcome)
 
 
 _Settled = list[tuple[_Pending[_Work], Outcome]]

@@ -6,17 +6,22 @@ A driver is imported where its kind of database is opened: a node needs no other
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from online.config.settings import DatabaseSettings
 from online.store import sqlite, sqlite_search
 from online.store.activity import Activity
+from online.store.answers import Timed
 from online.store.crls import CrlStore
 from online.store.networked.engine import Engine
 from online.store.protocol import Store
 from online.store.search import Found, Page, Search
-from online.store.sqlite import Timed
+from shared.errors import Unsupported
+
+if TYPE_CHECKING:
+    from online.store.networked.search import NetworkedInventory
 
 __all__ = ["CaStore", "Inventory", "Timed", "engine_of", "open_inventory", "open_store"]
 
@@ -88,18 +93,17 @@ def open_inventory(settings: DatabaseSettings) -> Iterator[Inventory]:
     Raises:
         Unsupported: ``store.type`` for another kind of database.
     """
+    with closing(_inventory(settings)) as inventory:
+        yield inventory
+
+
+def _inventory(settings: DatabaseSettings) -> sqlite_search.Inventory | NetworkedInventory:
     engine = engine_of(settings)
     if engine is None:
-        with sqlite_search.open_inventory(settings) as opened:
-            yield opened
-        return
+        return sqlite_search.Inventory(Path(settings.data_source))
     from online.store.networked.search import NetworkedInventory  # noqa: PLC0415 (as the drivers)
 
-    inventory = NetworkedInventory(engine(True))
-    try:
-        yield inventory
-    finally:
-        inventory.close()
+    return NetworkedInventory(engine(True))
 
 
 def engine_of(settings: DatabaseSettings) -> Callable[[bool], Engine] | None:
@@ -107,6 +111,9 @@ def engine_of(settings: DatabaseSettings) -> Callable[[bool], Engine] | None:
 
     Args:
         settings: the ``db`` block.
+
+    Raises:
+        Unsupported: ``store.type`` for another kind of database.
     """
     if settings.type == "postgresql":
         from online.store.networked.postgresql import PostgresqlEngine  # noqa: PLC0415 (see above)
@@ -116,4 +123,10 @@ def engine_of(settings: DatabaseSettings) -> Callable[[bool], Engine] | None:
         from online.store.networked.mysql import MysqlEngine  # noqa: PLC0415 (see above)
 
         return lambda _: MysqlEngine(settings)
+    if settings.type != "sqlite":
+        raise Unsupported(
+            "store.type",
+            "the kinds of database are sqlite, postgresql and mysql",
+            hint='write one of them as "type" of db in ca.json',
+        )
     return None

@@ -147,5 +147,15 @@ AUTHORITY_DOCUMENT = sa.Table(
     sa.Column("document", _TEXT, nullable=False),
     **_SERVER,
 )
+ENDED = (
+    sa.select(CERTIFICATE)
+    .where(
+        CERTIFICATE.c.not_after < sa.bindparam("horizon", type_=sa.BigInteger),
+        ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial),
+    )
+    .order_by(CERTIFICATE.c.not_after, CERTIFICATE.c.number)
+    .limit(sa.bindparam("limit"))
+)
+"""So many certificates that ended before a horizon and were never revoked, the oldest first."""
 NEWEST_AUTHORITY = sa.select(sa.func.max(AUTHORITY_DOCUMENT.c.version).label("version"))
 """The number of the newest version; no number when there is none."""

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ import sqlalchemy as sa
 from online.config.settings import DatabaseSettings
 from online.store import operations
 from online.store.activity import Activity
+from online.store.answers import Timed, timing
 from online.store.census import census_of, census_statement
 from online.store.crls import SqliteCrls
 from online.store.group import GroupCommit, Outcome
@@ -37,7 +37,7 @@ from online.store.sqlite_file import Connect, Database, connect, create_database
 from online.store.sqlite_ready import Ready
 from online.store.sqlite_turn import Turn
 from online.store.sqlite_upkeep import SqliteUpkeep
-from shared.errors import ColdrootError, StoreFailed, Unsupported
+from shared.errors import StoreFailed
 
 __all__ = ["SqliteStore", "create_database", "open_store"]
 
@@ -48,8 +48,6 @@ _MOST_PAGES = 8000
 
 _CERTIFICATE = Ready(sa.select(CERTIFICATE).where(CERTIFICATE.c.serial == sa.bindparam("serial")))
 _REVOCATION = Ready(sa.select(REVOCATION).where(REVOCATION.c.serial == sa.bindparam("serial")))
-Timed = Callable[[str, float], None]
-"""Told of each certificate or revocation that was recorded: ``done``, ``refused`` or ``failed``, and the seconds."""
 
 # Trying each write of a batch alone would meet the same failure again.
 _HOPELESS = frozenset({"store.readonly", "store.busy", "store.unopenable", "store.corrupt", "store.replaced"})
@@ -155,18 +153,7 @@ class SqliteStore:
             self._reader.close()
 
     async def _record(self, operation: Operation) -> int:
-        if self._timed is None:
-            return await self._commits.submit(operation)
-        begun, outcome = time.perf_counter(), "failed"
-        try:
-            rows = await self._commits.submit(operation)
-            outcome = "done"
-        except ColdrootError as error:
-            outcome = "failed" if isinstance(error, StoreFailed) else "refused"
-            raise
-        finally:
-            self._timed(outcome, time.perf_counter() - begun)
-        return rows
+        return await timing(self._timed, self._commits.submit(operation))
 
     def _count(self, now: datetime) -> Census:
         database = Database(self._path, self._connect, _prepare_reader)
@@ -181,19 +168,16 @@ class SqliteStore:
 def open_store(
     settings: DatabaseSettings, *, timed: Timed | None = None, activity: Activity | None = None
 ) -> SqliteStore:
-    """Open the store that a configuration names.
+    """Open the file that a configuration names; ``online.store.open`` knows the other kinds of database.
 
     Args:
-        settings: its ``db`` block.
+        settings: its ``db`` block, of the type ``sqlite``.
         timed: told of each record.
         activity: as for ``SqliteStore``.
 
     Raises:
-        Unsupported: ``store.type`` for another kind of database.
         StoreFailed: ``store.*``.
     """
-    if settings.type != "sqlite":
-        raise Unsupported("store.type", "the only kind of database is sqlite", hint='write "type": "sqlite" in ca.json')
     return SqliteStore(Path(settings.data_source), timed=timed, activity=activity)
 
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from online.config.settings import DatabaseSettings
 from online.store.search import LARGEST_PAGE, Found, Page, Search, page_of, statement
 from online.store.sqlite_file import Connect, Database, connect, failure
-from shared.errors import Unsupported
 
 
 class Inventory:
@@ -61,25 +58,6 @@ class Inventory:
     def close(self) -> None:
         """Let go of the file."""
         self._database.drop()
-
-
-@contextmanager
-def open_inventory(settings: DatabaseSettings) -> Iterator[Inventory]:
-    """Open the database that a configuration names, for reading, for the length of a ``with`` block.
-
-    Args:
-        settings: its ``db`` block.
-
-    Raises:
-        Unsupported: ``store.type`` for another kind of database.
-    """
-    if settings.type != "sqlite":
-        raise Unsupported("store.type", "the only kind of database is sqlite", hint='write "type": "sqlite" in ca.json')
-    inventory = Inventory(Path(settings.data_source))
-    try:
-        yield inventory
-    finally:
-        inventory.close()
 
 
 def _read_only(connection: sa.Connection) -> None:

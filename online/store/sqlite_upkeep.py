@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from online.store.operations import SUPERSEDED, Operation, revoke_superseded
 from online.store.protocol import CertificateRow
 from online.store.rows import certificate_of, seconds
-from online.store.schema import CERTIFICATE, NEWEST_AUTHORITY, REVOCATION
+from online.store.schema import CERTIFICATE, ENDED, NEWEST_AUTHORITY
 from online.store.sqlite_file import Connect, Database, driver_of, failure
 from online.store.sqlite_ready import Ready
 from online.store.sqlite_turn import Turn
@@ -30,15 +30,6 @@ _ROWS_A_FOLD = 200
 _LONGEST_READ = 2000
 _MOST_REVOKED = 200
 _NEWEST = Ready(sa.select(sa.func.max(CERTIFICATE.c.number)))
-_ENDED = (
-    sa.select(CERTIFICATE)
-    .where(
-        CERTIFICATE.c.not_after < sa.bindparam("horizon"),
-        ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial),
-    )
-    .order_by(CERTIFICATE.c.not_after, CERTIFICATE.c.number)
-    .limit(sa.bindparam("limit"))
-)
 
 _Read = TypeVar("_Read")
 
@@ -112,7 +103,7 @@ class SqliteUpkeep:
     async def ended(self, *, before: datetime, limit: int) -> Sequence[CertificateRow]:
         """See ``Store.ended``."""
         values = {"horizon": seconds(before), "limit": limit}
-        rows = await self._read(lambda connection: connection.execute(_ENDED, values).mappings().all())
+        rows = await self._read(lambda connection: connection.execute(ENDED, values).mappings().all())
         return [certificate_of(row) for row in rows]
 
     async def authority_version(self) -> int | None:

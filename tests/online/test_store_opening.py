@@ -13,7 +13,8 @@ from fakes.clock import NOON
 from fakes.rows import certificate_row, revocation_of, token_use
 
 from online.config import DatabaseSettings
-from online.store.sqlite import SqliteStore, create_database, open_store
+from online.store.open import open_store
+from online.store.sqlite import SqliteStore, create_database
 from shared.errors import RequestRejected, StoreFailed, Unsupported
 
 

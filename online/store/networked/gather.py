@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from online.store.answers import settle
 from shared.errors import ColdrootError, Fatal, StoreFailed
 
 _Work = TypeVar("_Work")
@@ -37,13 +38,8 @@ class _Pending(Generic[_Work, _Result]):
         self.taken = False
 
     def settle(self, outcome: _Result | ColdrootError) -> None:
-        """Answer the caller, unless it was answered or went away."""
-        if self.future.done():
-            return
-        if isinstance(outcome, ColdrootError):
-            self.future.set_exception(outcome)
-        else:
-            self.future.set_result(outcome)
+        """Answer the caller."""
+        settle(self.future, outcome)
 
     def give_up(self) -> None:
         """Tell the caller that its time is over; what was not taken yet never will be."""

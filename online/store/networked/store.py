@@ -7,12 +7,12 @@ connection of its own for as long as it takes.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from online.store.answers import Timed, timing
 from online.store.census import census_of, census_statement
 from online.store.networked import operations
 from online.store.networked.crls import NetworkedCrls
@@ -22,14 +22,10 @@ from online.store.networked.reading import Reading
 from online.store.networked.writing import Write, Writing
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
 from online.store.rows import certificate_of, revocation_of, seconds
-from online.store.schema import CERTIFICATE, NEWEST_AUTHORITY, REVOCATION
-from shared.errors import ColdrootError, StoreFailed
+from online.store.schema import CERTIFICATE, ENDED, NEWEST_AUTHORITY, REVOCATION
 
 _SECONDS = 5.0
 _TRANSACTION_SECONDS = 4.0
-
-Timed = Callable[[str, float], None]
-"""Told of each certificate or revocation that was recorded: ``done``, ``refused`` or ``failed``, and the seconds."""
 
 
 class NetworkedStore:
@@ -96,18 +92,10 @@ class NetworkedStore:
 
     async def ended(self, *, before: datetime, limit: int) -> Sequence[CertificateRow]:
         """See ``Store.ended``."""
-        statement = (
-            sa.select(CERTIFICATE)
-            .where(
-                CERTIFICATE.c.not_after < seconds(before),
-                ~sa.exists().where(REVOCATION.c.serial == CERTIFICATE.c.serial),
-            )
-            .order_by(CERTIFICATE.c.not_after, CERTIFICATE.c.number)
-            .limit(limit)
-        )
+        values = {"horizon": seconds(before), "limit": limit}
 
         def read(connection: sa.Connection) -> list[CertificateRow]:
-            return [certificate_of(row) for row in connection.execute(statement).mappings()]
+            return [certificate_of(row) for row in connection.execute(ENDED, values).mappings()]
 
         return await self._large.read(read)
 
@@ -133,15 +121,4 @@ class NetworkedStore:
             await self._looks.close()
 
     async def _record(self, write: Write) -> int:
-        if self._timed is None:
-            return await self._writing.submit(write)
-        begun, outcome = time.perf_counter(), "failed"
-        try:
-            rows = await self._writing.submit(write)
-            outcome = "done"
-        except ColdrootError as error:
-            outcome = "failed" if isinstance(error, StoreFailed) else "refused"
-            raise
-        finally:
-            self._timed(outcome, time.perf_counter() - begun)
-        return rows
+        return await timing(self._timed, self._writing.submit(write))
