@@ -22,12 +22,11 @@ from ceremony.intermediate import SigningRequest, prepare_intermediate
 from ceremony.plan import FIRST_ROOT, ActKind, Fixed, Plan, PlannedAct
 from ceremony.root import prepare_root
 from ceremony.script import Known
-from shared import der
+from shared import signing
 from shared.errors import RequestRejected
 from shared.issue import Prepared
 from shared.keys import CaKind, CaPublicKey, ca_key, fingerprint, kind_of
 from shared.pem import load_certificate_der
-from shared.signing import algorithm_identifier
 
 NO_SERIAL = "serial is not fixed in the plan"
 NO_BEGINNING = "not_before is not fixed in the plan"
@@ -242,5 +241,4 @@ def unsigned(tbs: bytes, issuer_kind: CaKind) -> x509.Certificate:
         tbs: TBSCertificate in DER.
         issuer_kind: the kind of the issuer's key, which the signature's algorithm follows from.
     """
-    empty = der.tlv(der.BIT_STRING, b"\x00")
-    return load_certificate_der(der.tlv(der.SEQUENCE, tbs, algorithm_identifier(issuer_kind), empty))
+    return load_certificate_der(signing.unsigned(tbs, issuer_kind))

@@ -14,11 +14,10 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from shared import der
 from shared.errors import PolicyDenied
 from shared.keys import CaKind
 from shared.pem import load_certificate_der
-from shared.signing import algorithm_identifier
+from shared.signing import unsigned
 
 NOT_ASKED = "not asked"
 _PACKAGE = "pkilint"
@@ -40,7 +39,7 @@ def accept_certificate(tbs: bytes, signer: CaKind) -> str:
     Raises:
         PolicyDenied: ``pkilint.<code>`` with the first finding that is an error.
     """
-    certificate = load_certificate_der(_unsigned(tbs, signer))
+    certificate = load_certificate_der(unsigned(tbs, signer))
     own = certificate.subject == certificate.issuer
     return _accept(_certificate_findings, tbs, signer, excused=_EXCUSED_ROOT if own else frozenset())
 
@@ -61,10 +60,6 @@ def accept_list(tbs: bytes, signer: CaKind) -> str:
     return _accept(_list_findings, tbs, signer)
 
 
-def _unsigned(tbs: bytes, signer: CaKind) -> bytes:
-    return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(signer), der.tlv(der.BIT_STRING, b"\x00"))
-
-
 def _accept(judge: Callable[[bytes], Any], tbs: bytes, signer: CaKind, *, excused: frozenset[str] = frozenset()) -> str:
     try:
         version = metadata.version(_PACKAGE)
@@ -72,7 +67,7 @@ def _accept(judge: Callable[[bytes], Any], tbs: bytes, signer: CaKind, *, excuse
         return NOT_ASKED
     # It logs what it cannot judge; the finding says the same.
     logging.getLogger(_PACKAGE).setLevel(logging.CRITICAL)
-    for result in judge(_unsigned(tbs, signer)):
+    for result in judge(unsigned(tbs, signer)):
         for description in result.finding_descriptions:
             if description.finding.severity <= _least_severity() and description.finding.code not in excused:
                 raise PolicyDenied(

@@ -69,8 +69,21 @@ def sign_whole(key: CaPrivateKey, tbs: bytes) -> bytes:
     Raises:
         PeerFailed: ``hsm.*``.
     """
-    signature = der.tlv(der.BIT_STRING, b"\x00", sign(key, tbs))
-    return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(kind_of(key)), signature)
+    return _whole(tbs, kind_of(key), sign(key, tbs))
+
+
+def unsigned(tbs: bytes, kind: CaKind) -> bytes:
+    """Put a TBSCertificate or TBSCertList together with an empty signature, for those who read and do not trust it.
+
+    Args:
+        tbs: in DER.
+        kind: of the key that would sign it.
+    """
+    return _whole(tbs, kind, b"")
+
+
+def _whole(tbs: bytes, kind: CaKind, signature: bytes) -> bytes:
+    return der.tlv(der.SEQUENCE, tbs, algorithm_identifier(kind), der.tlv(der.BIT_STRING, b"\x00", signature))
 
 
 def check_signature(key: CaPublicKey, *, signature: bytes, data: bytes, algorithm: hashes.HashAlgorithm | None) -> None:
