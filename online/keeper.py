@@ -20,10 +20,9 @@ from online.config.settings import AuthoritySource
 from online.crl import CrlBuilder
 from online.crl_keeper import LOOK_SECONDS, Bell, Keeper
 from online.housekeeping import Chores, Housekeeper
-from online.lineage import Succession
+from online.lineage import succession_of
 from online.node import open_hierarchy
 from online.store.open import CaStore, open_store
-from online.store.protocol import Lineage
 from online.store.sqlite import SqliteStore
 from shared.clock import Clock
 from shared.errors import ColdrootError
@@ -92,13 +91,9 @@ def housekeeper(config: Config, store: CaStore, *, clock: Clock, log: Log, revok
         log: takes lines.
         revoked: told when certificates were revoked.
     """
-    rules = config.renewal
     beside = Path(config.db.data_source).parent if config.db.type == "sqlite" else config.home / "db"
     chores = Chores(
-        succession=Succession(
-            lineage=Lineage(grace=rules.grace, newest_only=rules.newest_only),
-            revoke_superseded=rules.revoke_superseded,
-        ),
+        succession=succession_of(config.renewal),
         backdate=config.backdate,
         archive=Archive(beside / "archive"),
         archive_after=config.archive_after,

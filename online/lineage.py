@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from online.config.settings import RenewalSettings
 from online.store.protocol import CertificateRow, Lineage
 from shared.names import printable
 
@@ -22,6 +23,17 @@ class Succession:
     lineage: Lineage
     revoke_superseded: bool = False
     """Whether a certificate ends once its successor is older than the grace."""
+
+
+def succession_of(rules: RenewalSettings) -> Succession:
+    """Return the rules that a configuration says.
+
+    Args:
+        rules: its block ``coldroot.renewal``.
+    """
+    return Succession(
+        lineage=Lineage(grace=rules.grace, newest_only=rules.newest_only), revoke_superseded=rules.revoke_superseded
+    )
 
 
 DEFAULT = Succession(lineage=Lineage(grace=timedelta(hours=1)))

@@ -207,9 +207,7 @@ def _subject(present: x509.Name, common_name: str | None) -> x509.Name:
 
 def _owner(home: Home) -> tuple[int, int] | None:
     """Return whose the node's files are, when root does this for another user."""
-    status = home.config.stat()
-    owner = (status.st_uid, status.st_gid)
-    return None if owner == (os.geteuid(), os.getegid()) else owner
+    return durable.foreign_owner(home.config.stat())
 
 
 @contextlib.contextmanager

@@ -15,14 +15,13 @@ from online.authority import Authority, AuthoritySettings
 from online.config import Config
 from online.crl_serving import PublishedCrls
 from online.hierarchy import Hierarchy, load_hierarchy, read_chain, read_former
-from online.lineage import Alarm, Succession, unheard
+from online.lineage import Alarm, succession_of, unheard
 from online.provisioners.protocol import Operation
 from online.provisioners.registry import Registry
 from online.revocation import Revoker
 from online.signing_key import SigningKey
 from online.store.activity import Activity
 from online.store.open import Timed, open_store
-from online.store.protocol import Lineage
 from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
 from shared.clock import Clock
@@ -55,38 +54,6 @@ def open_hierarchy(config: Config, secret: SecretCallback) -> Iterator[Hierarchy
 
 def nobody_hears() -> None:
     """Ring where nobody builds revocation lists, or wants them at once."""
-
-
-@asynccontextmanager
-async def open_node(
-    config: Config,
-    secret: SecretCallback,
-    *,
-    clock: Clock,
-    timed: Timed | None = None,
-    activity: Activity | None = None,
-    ring: Callable[[], None] = nobody_hears,
-    alarm: Alarm = unheard,
-) -> AsyncIterator[Authority]:
-    """Open everything that issuing needs, for the length of an ``async with`` block.
-
-    Args:
-        config: of the node.
-        secret: as for ``open_hierarchy``.
-        clock: wall clock.
-        timed: told of each record in the store.
-        activity: how many clients are served now.
-        ring: wakes who builds revocation lists.
-        alarm: told when a lineage of certificates forks.
-
-    Raises:
-        ColdrootError: as ``open_hierarchy`` and ``assemble``.
-    """
-    with open_hierarchy(config, secret) as hierarchy:
-        async with assemble(
-            config, hierarchy, clock=clock, timed=timed, activity=activity, ring=ring, alarm=alarm
-        ) as authority:
-            yield authority
 
 
 @asynccontextmanager
@@ -129,10 +96,7 @@ async def assemble(
                     policy=config.policy,
                     subject_defaults=config.subject_defaults,
                     crl_url=config.crl.leaf_url if config.crl is not None else "",
-                    succession=Succession(
-                        lineage=Lineage(grace=config.renewal.grace, newest_only=config.renewal.newest_only),
-                        revoke_superseded=config.renewal.revoke_superseded,
-                    ),
+                    succession=succession_of(config.renewal),
                 ),
                 store=store,
                 clock=clock,

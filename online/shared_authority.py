@@ -177,10 +177,8 @@ def share(path: Path, *, prefer: Prefer | None) -> Config:
     config = load_config(path)
     if config.authority is AuthoritySource.DATABASE:
         raise RequestRejected("authority.shared", f"the authority of {path} is in the database already")
-    before = durable.read_text(path)
-    file = parse_object(before.encode("utf-8"), what="configuration", room="config")
-    block = file.get("authority")
-    ours, kept = _split(block if isinstance(block, dict) else {})
+    before, file, block = _read(path)
+    ours, kept = _split(block)
     after = _rewritten(file, kept, source=AuthoritySource.DATABASE)
     # 1.
     newest = _newest(config.db)
@@ -215,12 +213,18 @@ def unshare(path: Path) -> Config:
     config = load_config(path)
     if config.authority is AuthoritySource.FILE:
         raise RequestRejected("authority.not-shared", f"the authority of {path} is in the file already")
-    before = durable.read_text(path)
-    file = parse_object(before.encode("utf-8"), what="configuration", room="config")
-    block = file.get("authority")
+    before, file, block = _read(path)
     theirs = _block(_required(_newest(config.db)).text)
-    joined = {**(block if isinstance(block, dict) else {}), **theirs}
+    joined = {**block, **theirs}
     return edit_config(path, _replacing(before, _rewritten(file, joined, source=AuthoritySource.FILE)))
+
+
+def _read(path: Path) -> tuple[str, JsonObject, JsonObject]:
+    """Return a ca.json's text, what it says, and its block ``authority``, empty where there is none."""
+    text = durable.read_text(path)
+    file = parse_object(text.encode("utf-8"), what="configuration", room="config")
+    block = file.get("authority")
+    return text, file, block if isinstance(block, dict) else {}
 
 
 def _newest(settings: DatabaseSettings) -> Document | None:

@@ -15,8 +15,9 @@ from cryptography import x509
 from cryptography.hazmat import asn1
 
 from shared.errors import RequestRejected
+from shared.oids import STEP_PROVISIONER
 
-STEP_PROVISIONER_OID = x509.ObjectIdentifier("1.3.6.1.4.1.37476.9000.64.1")
+STEP_PROVISIONER_OID = STEP_PROVISIONER
 _LARGEST_BYTES = 4096
 
 

@@ -143,6 +143,12 @@ def replace(path: Path, content: bytes, *, mode: int = PUBLIC, owner: tuple[int,
         staging.add(path, content, mode=mode, overwrite=True, owner=owner)
 
 
+def foreign_owner(status: os.stat_result) -> tuple[int, int] | None:
+    """Return whose a file is, for what takes its place: user and group, or ``None`` when it is ours."""
+    owner = (status.st_uid, status.st_gid)
+    return None if owner == (os.geteuid(), os.getegid()) else owner
+
+
 def staged_for(path: Path) -> tuple[Path, ...]:
     """Return what was staged for a path and never moved into place: by a process that was killed, or one at work now.
 

@@ -50,9 +50,7 @@ def edit_config(path: Path, change: Callable[[str], str]) -> Config:
             status = file.stat()
         except OSError as error:
             raise RequestRejected("file.unreadable", f"{file} cannot be read: {error.strerror}") from None
-        owner = (status.st_uid, status.st_gid)
-        own = owner == (os.geteuid(), os.getegid())
-        durable.replace(file, after, mode=stat.S_IMODE(status.st_mode), owner=None if own else owner)
+        durable.replace(file, after, mode=stat.S_IMODE(status.st_mode), owner=durable.foreign_owner(status))
     return config
 
 

@@ -15,8 +15,8 @@ from OpenSSL import SSL, crypto
 from online.config import TlsSettings, TlsVersion
 from online.engine.machine import Machine
 from online.engine.native import choose_http_1_1, verdict_on_peer
-from online.engine.refusals import HandshakeRefused, refusal_of
-from shared.errors import Fatal, PeerFailed
+from online.engine.refusals import HandshakeRefused, broken, refusal_of
+from shared.errors import Fatal
 from shared.keys import PrivateKey
 
 _VERSIONS = {TlsVersion.TLS_1_2: SSL.TLS1_2_VERSION, TlsVersion.TLS_1_3: SSL.TLS1_3_VERSION}
@@ -140,7 +140,7 @@ class BundledMachine:
         except SSL.ZeroReturnError:
             return b""
         except SSL.Error:
-            raise _broken() from None
+            raise broken() from None
 
     def write(self, data: bytes | memoryview) -> None:
         """Encrypt all of it.
@@ -154,7 +154,7 @@ class BundledMachine:
             while sent < len(data):
                 sent += self._connection.send(memoryview(data)[sent : sent + _RECORD])
         except SSL.Error:
-            raise _broken() from None
+            raise broken() from None
 
     def close(self) -> None:
         """Say close_notify."""
@@ -193,7 +193,3 @@ class BundledMachine:
     def _refusal(self, error: SSL.Error) -> HandshakeRefused:
         entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
         return refusal_of((reason for _, _, reason in entries), verdict_on_peer(self._connection))
-
-
-def _broken() -> PeerFailed:
-    return PeerFailed("tls.broken", "the TLS connection broke")

@@ -55,6 +55,11 @@ class HandshakeRefused(PeerFailed):
         self.detail = detail
 
 
+def broken() -> PeerFailed:
+    """Return the error of a connection that failed after its handshake."""
+    return PeerFailed("tls.broken", "the TLS connection broke")
+
+
 # X509_verify_cert_error_string(3); RFC 5280 §6.1 in OpenSSL's numbers.
 _BY_VERDICT: Mapping[int, Refusal] = {
     2: Refusal.UNKNOWN_CA,  # the issuer is not known

@@ -18,8 +18,8 @@ from cryptography import x509
 
 from online.config import TlsSettings, TlsVersion
 from online.engine.machine import Machine
-from online.engine.refusals import HandshakeRefused, refusal_of
-from shared.errors import Fatal, PeerFailed
+from online.engine.refusals import HandshakeRefused, broken, refusal_of
+from shared.errors import Fatal
 from shared.keys import PrivateKey
 from shared.keystore import private_key_pem
 from shared.pem import certificate_pem
@@ -134,7 +134,7 @@ class SystemMachine:
         except ssl.SSLZeroReturnError:
             return b""
         except ssl.SSLError:
-            raise _broken() from None
+            raise broken() from None
 
     def write(self, data: bytes | memoryview) -> None:
         """Encrypt all of it.
@@ -148,7 +148,7 @@ class SystemMachine:
             while sent < len(view):
                 sent += self._object.write(view[sent : sent + _RECORD])
         except ssl.SSLError:
-            raise _broken() from None
+            raise broken() from None
 
     def close(self) -> None:
         """Say close_notify."""
@@ -172,10 +172,6 @@ class SystemMachine:
 def _refusal(error: ssl.SSLError) -> HandshakeRefused:
     verdict = error.verify_code if isinstance(error, ssl.SSLCertVerificationError) else None
     return refusal_of((error.reason or "",), verdict)
-
-
-def _broken() -> PeerFailed:
-    return PeerFailed("tls.broken", "the TLS connection broke")
 
 
 @contextmanager

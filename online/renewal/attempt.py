@@ -111,7 +111,7 @@ def renew_pair(
         if pair.rekey:
             chain = _rekeyed(pair, trust, old, now=now, rng=rng)
             if chain is not None:
-                return _told(pair, old, chain, rekeyed=True)
+                return pair.renewed(old.chain[0], chain[0])
         chain = renewing.renew(trust, old.identity, mtls=pair.mtls, now=now, rng=rng)
         further = pair.outputs.render(chain, old.identity.key, old.key_pem)
         if out is None:
@@ -119,7 +119,7 @@ def renew_pair(
         replacing = old.chain[0] if out is None else None
         place = out or pair.certificate
         install_certificate(place, chain, overwrite=True, key=pair.key_file, further=further, replacing=replacing)
-        return _told(pair, old, chain, rekeyed=False, out=out)
+        return pair.renewed(old.chain[0], chain[0], place=place)
 
 
 def refresh_outputs(pair: Pair, secret: SecretCallback) -> None:
@@ -156,13 +156,3 @@ def _like(key: PrivateKey) -> PrivateKey:
     kind = kind_of(key)
     bits = getattr(key, "key_size", _RSA_FLOOR) if kind is KeyKind.RSA else _RSA_FLOOR
     return KeyChoice(kind=kind, rsa_bits=bits).generate()
-
-
-def _told(pair: Pair, old: InUse, chain: Chain, *, rekeyed: bool, out: Path | None = None) -> Renewed:
-    return Renewed(
-        certificate=(out or pair.certificate).absolute(),
-        key=str(pair.key_file.absolute()) if pair.key_file is not None else pair.key,
-        old=old.chain[0],
-        new=chain[0],
-        rekeyed=rekeyed,
-    )

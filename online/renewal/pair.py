@@ -11,12 +11,13 @@ from pathlib import Path
 
 from cryptography import x509
 
-from online.renewal.hooks import Hooks
+from online.renewal.hooks import Hooks, Renewed
 from online.renewal.install import check_output
 from online.renewal.outputs import Outputs
 from online.renewal.schedule import check_expires_in, parse_expires_in, periodic_moment, renewal_moment, window_of
 from shared.errors import RequestRejected, Unsupported
 from shared.issue import lifetime
+from shared.keys import certificate_key
 from shared.keystore import FileUri, is_pkcs11, parse_key_uri
 
 
@@ -86,6 +87,22 @@ class Pair:
         if self.rekey and self.key_file is not None:
             check_output(self.key_file, overwrite=True)
         self.outputs.check()
+
+    def renewed(self, old: x509.Certificate, new: x509.Certificate, *, place: Path | None = None) -> Renewed:
+        """Return what is told of a renewal.
+
+        Args:
+            old: what was replaced.
+            new: what came.
+            place: where it lies, if not where the old one did.
+        """
+        return Renewed(
+            certificate=(place or self.certificate).absolute(),
+            key=str(self.key_file.absolute()) if self.key_file is not None else self.key,
+            old=old,
+            new=new,
+            rekeyed=certificate_key(old) != certificate_key(new),
+        )
 
     def due_at(self, certificate: x509.Certificate, *, now: float, chance: float) -> float:
         """Return when a certificate of this pair is to be renewed, in seconds since 1970.

@@ -23,7 +23,6 @@ from online.renewal.pair import Pair
 from online.renewal.versions import is_versioned
 from shared import durable
 from shared.errors import RequestRejected
-from shared.keys import certificate_key
 from shared.pem import certificate_pem
 
 
@@ -67,14 +66,7 @@ def owed(pair: Pair) -> Renewed | None:
     if noted == new:
         _drop(pair)
         return None
-    old = noted or new
-    return Renewed(
-        certificate=pair.certificate.absolute(),
-        key=str(pair.key_file.absolute()) if pair.key_file is not None else pair.key,
-        old=old,
-        new=new,
-        rekeyed=certificate_key(old) != certificate_key(new),
-    )
+    return pair.renewed(noted or new, new)
 
 
 def _noted(pair: Pair) -> x509.Certificate | None:
