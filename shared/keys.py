@@ -227,17 +227,6 @@ def generate(kind: KeyKind, *, rsa_bits: int = LEAST_RSA_BITS) -> PrivateKey:
     return rsa.generate_private_key(_LEAST_RSA_EXPONENT, rsa_bits)
 
 
-def generate_for_ca(kind: CaKind, *, rsa_bits: int = LEAST_RSA_BITS) -> CaPrivateKey:
-    """Make a software key as ``generate`` does, of ML-DSA-65 too.
-
-    Raises:
-        RequestRejected: ``key.weak``.
-    """
-    if isinstance(kind, PostQuantum):
-        return mldsa.MLDSA65PrivateKey.generate()
-    return generate(kind, rsa_bits=rsa_bits)
-
-
 def signature_hash(kind: CaKind) -> SignatureHash | None:
     """Return the hash that goes with a signing key's kind; ``None`` for Ed25519 (RFC 8410) and ML-DSA (RFC 9881)."""
     hash_of = _HASH_OF.get(kind)

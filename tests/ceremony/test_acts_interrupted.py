@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from fakes.interruption import Killed, killed_after
 from fakes.later_acts import Partner, Story, make_partner, plan_text
 from fakes.rehearsal import no_hardening
 from fakes.softhsm import needs_softhsm
 
 from ceremony.conduct import destroy as destroy_room
 from ceremony.hsm.erasing import erase_token
-from ceremony.transcript import Json, Record, Transcript
 
 pytestmark = needs_softhsm
-
-
-class Killed(BaseException):
-    """The process ends here, as by a power cut: nothing more is written."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,24 +44,12 @@ def begun(tmp_path_factory: pytest.TempPathFactory, partner: Partner) -> Iterato
 
 def _run_killed(story: Story, command: tuple[str, ...], *, after: int) -> bool:
     """Run an act that is killed when it wants to write the record after so many; tell whether it came to that."""
-    count = 0
-    append = Transcript.append
 
-    def counted(self: Transcript, kind: str, body: Mapping[str, Json]) -> Record:
-        nonlocal count
-        if count >= after:
-            raise Killed
-        count += 1
-        return append(self, kind, body)
+    def act() -> None:
+        done = story.act(*command)
+        assert done.exit_code == 0, done.stderr
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Transcript, "append", counted)
-        try:
-            done = story.act(*command)
-        except Killed:
-            return True
-    assert done.exit_code == 0, done.stderr
-    return False
+    return killed_after(after, act)
 
 
 def _records(story: Story, kind: str) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from cryptography import x509
+from fakes.ca_keys import generate_for_ca
 from fakes.rehearsal import Rehearsal, no_hardening, request_bundle
 from fakes.softhsm import needs_softhsm
 
@@ -75,7 +76,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
         for name, kind in (("Classical", KeyKind.EC_P256), ("Other", PostQuantum.ML_DSA_65)):
             subject = names.subject(common=f"{name} CA", organization="Example")
             bundle = rehearsal.base / f"{name}.bundle"
-            bundle.write_bytes(request_bundle(keys.generate_for_ca(kind), subject=subject))
+            bundle.write_bytes(request_bundle(generate_for_ca(kind), subject=subject))
             signed = _act(rehearsal, "intermediate", "--out", rehearsal.base / name, bundle)
             assert signed.exit_code == 0, signed.stderr
         for command in (("crl", "yearly"), ("rollover", "next")):

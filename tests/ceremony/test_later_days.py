@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fakes.forgery import rewrite
+from fakes.interruption import Killed, killed_after, killed_before
 from fakes.later_acts import Partner, make_partner
 from fakes.later_days import Years
 from fakes.rehearsal import no_hardening
@@ -20,7 +21,7 @@ from fakes.softhsm import needs_softhsm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ceremony.transcript import Json, Record, Transcript, verify_chain
+from ceremony.transcript import Json, Record, verify_chain
 from ceremony.verify import verify
 from shared.crossing.bundle import Purpose
 from shared.crossing.transfer import read_bundle
@@ -29,10 +30,6 @@ from shared.keys import fingerprint
 from shared.pem import certificate_der, load_certificate
 
 pytestmark = needs_softhsm
-
-
-class Killed(BaseException):
-    """The process ends here, as by a power cut: nothing more is written."""
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +206,7 @@ def test_an_amendment_after_a_kill(begun: Years, tmp_path: Path, after: int) -> 
     """A plan that is neither in force nor given up would leave the room without anything to follow."""
     years = begun.copy(tmp_path / "years")
     plan = years.second()
-    assert _killed(years, plan, after=after)
+    assert killed_after(after, lambda: years.amend(plan))
     resumed = years.try_act("resume")
     # The opening, what was compared, the host, the plan, the end, the signature under it.
     assert (resumed.exit_code == 0) == (after == 4), resumed.stderr
@@ -218,25 +215,6 @@ def test_an_amendment_after_a_kill(begun: Years, tmp_path: Path, after: int) -> 
     assert len(_of(years, "plan-amended")) == 1
     years.act("crl", "revoking")
     years.verify()
-
-
-def _killed(years: Years, plan: Path, *, after: int) -> bool:
-    count, append = 0, Transcript.append
-
-    def counted(self: Transcript, kind: str, body: Mapping[str, Json]) -> Record:
-        nonlocal count
-        if count >= after:
-            raise Killed
-        count += 1
-        return append(self, kind, body)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Transcript, "append", counted)
-        try:
-            years.amend(plan)
-        except Killed:
-            return True
-    return False
 
 
 def test_killed_for_real(begun: Years, tmp_path: Path) -> None:
@@ -262,21 +240,13 @@ def test_killed_for_real(begun: Years, tmp_path: Path) -> None:
     years.verify()
 
 
-def test_a_rotation_is_finished_on_its_day(begun: Years, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rotation_is_finished_on_its_day(begun: Years, tmp_path: Path) -> None:
     """Old shares that were never declared dead would block every later rotation, and no later plan could mend it."""
     years = begun.copy(tmp_path / "years")
     assert years.amend(years.second()).exit_code == 0
-    append, words = Transcript.append, years.base / "words-1.txt"
-
-    def killed(self: Transcript, kind: str, body: Mapping[str, Json]) -> Record:
-        if self.records[-1].kind == "pins-replaced":
-            raise Killed
-        return append(self, kind, body)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Transcript, "append", killed)
-        with pytest.raises(Killed):
-            years.try_act("rotate", "--new-words-file", words, "spring")
+    words = years.base / "words-1.txt"
+    with killed_before(lambda record: record.records[-1].kind == "pins-replaced"), pytest.raises(Killed):
+        years.try_act("rotate", "--new-words-file", words, "spring")
     early = years.amend(years.third())
     assert (early.exit_code, "ceremony.rotation-unfinished" in early.stderr) == (1, True)
     years.act("rotate", "--new-words-file", words, "spring")
@@ -329,17 +299,8 @@ def test_a_next_root_signs_whatever_a_root_signs(begun: Years, partner: Partner,
     early = years.try_act("cross", "again", years.base / "partner.crt")
     assert (early.exit_code, "ceremony.no-next-root" in early.stderr) == (1, True)
     years.act("rollover", "next")
-    with pytest.MonkeyPatch.context() as patch:
-        append = Transcript.append
-
-        def killed(self: Transcript, kind: str, body: Mapping[str, Json]) -> Record:
-            if self.records[-1].kind == "certificate-issued":
-                raise Killed
-            return append(self, kind, body)
-
-        patch.setattr(Transcript, "append", killed)
-        with pytest.raises(Killed):
-            years.sign("Gamma CA", "gamma")
+    with killed_before(lambda record: record.records[-1].kind == "certificate-issued"), pytest.raises(Killed):
+        years.sign("Gamma CA", "gamma")
     # It was signed: the reply that is delivered from the record brings the root that signed it.
     years.act("resume", "--out", years.base / "resumed")
     reply, _ = read_bundle([years.base / "resumed" / "reply.bundle"], purpose=Purpose.INTERMEDIATE_REPLY)

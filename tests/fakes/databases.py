@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import pytest
 from fakes.ports import free_port
+from fakes.servers import descendants
 
 from online.config.settings import DatabaseSettings
 from online.store import upkeep
@@ -42,7 +44,7 @@ _PREFIX = "coldroot-server-"
 _numbers = count()
 
 
-class DatabaseServer:
+class DatabaseServer(ABC):
     """One server process."""
 
     kind: str
@@ -57,9 +59,9 @@ class DatabaseServer:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def prepare(self) -> None:
         """Make what the server needs before its first start."""
-        raise NotImplementedError
 
     def up(self) -> None:
         """Start it, and wait until it answers."""
@@ -109,9 +111,9 @@ class DatabaseServer:
         self.run(f"CREATE DATABASE {name}")
         return self.settings(name)
 
+    @abstractmethod
     def settings(self, database: str) -> DatabaseSettings:
         """Return how a node names a database of this server."""
-        raise NotImplementedError
 
     def run(self, statement: str, *, database: str | None = None) -> str:
         """Run a statement as the server's administrator; return what it prints, without headings."""
@@ -127,15 +129,17 @@ class DatabaseServer:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        for each in (self._process.pid, *_children(self._process.pid)):
+        for each in (self._process.pid, *descendants(self._process.pid)):
             with suppress(ProcessLookupError):
                 os.kill(each, number)
 
+    @abstractmethod
     def _client(self, statement: str, database: str) -> list[str]:
-        raise NotImplementedError
+        """Return the command that runs a statement."""
 
+    @abstractmethod
     def _command(self) -> list[str]:
-        raise NotImplementedError
+        """Return the server's command."""
 
     def _as_account(self) -> list[str]:
         """Return what makes a command run as the server's user: as root it would refuse."""
@@ -303,13 +307,3 @@ def _require(kind: str) -> None:
         pytest.skip("PostgreSQL is not installed")
     if kind == "mysql" and shutil.which("mariadb-install-db") is None:
         pytest.skip("MariaDB is not installed")
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = status.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == pid:
-                found.append(int(status.parent.name))
-    return found

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fakes.ca_keys import generate_for_ca
 from fakes.certificates import BEGIN
 
 from online.cli import cli
-from shared import keys, names
+from shared import names
 from shared.issue import IssuanceRequest, Issuer, issue, prepare
 from shared.keys import PostQuantum
 from shared.pem import certificate_pem
@@ -22,7 +23,7 @@ from shared.serials import random_serial
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Write a root of ML-DSA-65."""
-    key = keys.generate_for_ca(PostQuantum.ML_DSA_65)
+    key = generate_for_ca(PostQuantum.ML_DSA_65)
     name = names.subject(common="Quantum Root CA")
     request = IssuanceRequest(
         subject=name,

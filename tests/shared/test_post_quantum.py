@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import mldsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from fakes.ca_keys import generate_for_ca
 from fakes.certificates import BEGIN
 
 from shared import keys, names
@@ -26,7 +27,7 @@ from shared.serials import random_serial
 
 # id-ml-dsa-65 without parameters, RFC 9881 §2.
 ALGORITHM = bytes.fromhex("300b0609608648016503040312")
-KEY = keys.generate_for_ca(PostQuantum.ML_DSA_65)
+KEY = generate_for_ca(PostQuantum.ML_DSA_65)
 
 
 def _request(key: CaPublicKey, common: str, *, sans: str = "") -> IssuanceRequest:
@@ -103,7 +104,7 @@ def test_a_changed_signature_is_noticed(place: int) -> None:
 
 def test_the_node_takes_no_such_key() -> None:
     """TLS and tokens of the node know nothing of it: it must be refused by its name, wherever it comes in."""
-    leaf_key = keys.generate_for_ca(PostQuantum.ML_DSA_65)
+    leaf_key = generate_for_ca(PostQuantum.ML_DSA_65)
     csr = x509.CertificateSigningRequestBuilder().subject_name(names.subject(common="foo.example"))
     signed = csr.sign(leaf_key, None)
     assert keys.csr_ca_key(signed) == leaf_key.public_key()
@@ -138,7 +139,7 @@ def test_no_leaf_has_such_a_key() -> None:
 @pytest.mark.skipif(not _openssl_knows(), reason="this openssl has no ML-DSA (3.5 and later have)")
 def test_openssl_accepts_them(tmp_path: Path) -> None:
     """Whatever we believe of our certificates, it is other programs that must accept them."""
-    lower = keys.generate_for_ca(PostQuantum.ML_DSA_65)
+    lower = generate_for_ca(PostQuantum.ML_DSA_65)
     intermediate = _issued(intermediate_profile(), lower.public_key(), ROOT, KEY)
     (tmp_path / "root.pem").write_bytes(certificate_pem(ROOT))
     (tmp_path / "below.pem").write_bytes(certificate_pem(intermediate))

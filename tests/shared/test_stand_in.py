@@ -11,9 +11,10 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
+from fakes.ca_keys import generate_for_ca
 
 from shared.errors import Fatal
-from shared.keys import CA_KINDS, CaKind, generate_for_ca, kind_of, signature_hash
+from shared.keys import CA_KINDS, CaKind, kind_of, signature_hash
 from shared.names import subject
 from shared.signing import sign_whole
 from shared.stand_in import stand_in
