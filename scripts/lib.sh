@@ -96,10 +96,12 @@ install_debian_packages() {
     rm -f "$log"
 }
 
-# See that the machine has what PyPI cannot give: venv, SoftHSM and the openssl command.
-#   ensure_machine PYTHON
+# See that the machine has what PyPI cannot give: venv, SoftHSM and the openssl command; for tests also the programs
+# that judge what was made, and those that an operator's own commands call.
+#   ensure_machine PYTHON KIND
 ensure_machine() {
-    local python=$1 version
+    local python=$1 kind=$2 version program
+    local -A judges=([certtool]=gnutls-bin [curl]=curl [git]=git [jq]=jq)
     local -a missing=()
     if ! "$python" -I -c 'import ensurepip, venv' >/dev/null 2>&1; then
         version=$("$python" -I -c 'import sys; print("{}.{}".format(*sys.version_info))')
@@ -107,6 +109,11 @@ ensure_machine() {
     fi
     find_softhsm >/dev/null || missing+=(softhsm2)
     command -v openssl >/dev/null || missing+=(openssl)
+    if [[ $kind == dev ]]; then
+        for program in "${!judges[@]}"; do
+            command -v "$program" >/dev/null || missing+=("${judges[$program]}")
+        done
+    fi
     if ((${#missing[@]})); then
         install_debian_packages "${missing[@]}"
     fi
@@ -201,7 +208,7 @@ ensure_environment() {
     python=$(find_python)
     exec 9<"$root"
     flock 9 # 1.
-    ensure_machine "$python"
+    ensure_machine "$python" "$kind"
     run=$(digest_of "$python" "$root"/requirements/{build,online}.txt)
     dev=$(digest_of "$python" "$root"/requirements/dev.txt)
     project=$(digest_of "$python" "$root/pyproject.toml")

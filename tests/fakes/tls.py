@@ -166,6 +166,8 @@ class Stage:
     ) -> ssl.SSLContext:
         """Make a client's context that trusts the root."""
         context = ssl.create_default_context(cadata=certificate_pem(self.identities.pki.root).decode())
+        # Some releases of Python ask OpenSSL to take any end for a proper one (Debian 12's 3.11.2 does).
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         if version is not None:
             context.minimum_version = context.maximum_version = version
         if pair is not None:
@@ -299,6 +301,11 @@ class Client:
             return await self._do(lambda: self.tls.read(size))
         except ssl.SSLZeroReturnError:
             return b""
+        except ssl.SSLError as error:
+            # Those releases also have no exception of its own for it.
+            if error.reason == "UNEXPECTED_EOF_WHILE_READING":
+                raise ssl.SSLEOFError(*error.args) from None
+            raise
 
     async def exactly(self, size: int) -> bytes:
         """Receive so many bytes."""
