@@ -356,10 +356,11 @@ class Authority:
 
         The look at revocations saves the work; the one that counts is made again inside the transaction.
         """
-        provisioner = issued.find_provisioner(old, await self._store.certificate(old.serial_number), self.registry)
+        standing = await self._store.standing(old.serial_number)
+        provisioner = issued.find_provisioner(old, standing.provisioner_id, self.registry)
         vouched_by(provisioner.name)
         authorize_renew(old, provisioner, now=now)
-        if await self._store.revocation(old.serial_number) is not None:
+        if standing.is_revoked:
             raise Unauthenticated("certificate.revoked", "the certificate is revoked")
         return provisioner
 

@@ -19,22 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from online.signals import HANDLED
-from shared import errors
+from online.told_errors import tell, told_error
 from shared.errors import ColdrootError, Fatal
 
-_FAMILIES: Mapping[str, type[ColdrootError]] = {
-    each.__name__: each
-    for each in (
-        errors.RequestRejected,
-        errors.Unauthenticated,
-        errors.NotFound,
-        errors.Unsupported,
-        errors.PolicyDenied,
-        errors.PeerFailed,
-        errors.StoreFailed,
-        errors.Fatal,
-    )
-}
 _LONGEST_REPORT = 64 << 10
 
 
@@ -122,11 +109,10 @@ def spawn(run: Callable[[Tie], None], *, forget: tuple[int, ...] = ()) -> Child:
 def failure_of(report: Mapping[str, object]) -> ColdrootError | None:
     """Return the error that a report tells of, if it does."""
     failed = report.get("failed")
-    if not isinstance(failed, dict):
+    if not isinstance(failed, list):
         return None
-    hint = failed.get("hint")
-    family = _FAMILIES.get(str(failed.get("family")), Fatal)
-    return family(str(failed.get("code")), str(failed.get("message")), hint=None if hint is None else str(hint))
+    family, code, message, hint = failed
+    return told_error((str(family), str(code), str(message), None if hint is None else str(hint)))
 
 
 def _run(run: Callable[[Tie], None], tie: Tie) -> int:
@@ -141,14 +127,9 @@ def _run(run: Callable[[Tie], None], tie: Tie) -> int:
     try:
         run(tie)
     except ColdrootError as error:
-        tie.report(
-            failed={
-                "family": type(error).__name__, "code": error.code, "message": error.message, "hint": error.hint
-            }
-        )  # fmt: skip
+        tie.report(failed=tell(error))
         return 1
     except BaseException as error:  # noqa: BLE001 (nothing may get past a fork)
-        message = f"an unexpected {type(error).__name__} ended the process"
-        tie.report(failed={"family": "Fatal", "code": "internal.unexpected", "message": message, "hint": None})
+        tie.report(failed=tell(Fatal("internal.unexpected", f"an unexpected {type(error).__name__} ended the process")))
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""What a child of the supervisor does: answer as a worker, or keep house and the revocation list.
+"""What a child of the supervisor does: answer as a worker, keep house and the revocation list, or write for workers.
 
 A child ends when a signal tells it to, and when its parent is gone; until then it shows now and then that its event
 loop comes round.
@@ -12,7 +12,9 @@ import gc
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from online.accesslog import Log
 from online.child import Tie
@@ -25,6 +27,10 @@ from online.loop import loop_factory
 from online.metrics.endpoint import Metering
 from online.rate_limit import RateLimiter
 from online.server import Pace, run_worker
+from online.signals import Signals
+from online.store.recording.door import Door
+from online.store.recording.recorder import Recorder
+from online.store.sqlite import open_writer
 from shared.clock import SystemClock
 from shared.keystore import SecretCallback
 
@@ -54,6 +60,8 @@ class Inherited:
     bell: Bell
     limiter: RateLimiter | None
     """One for all workers."""
+    door: Door
+    """Where the recorder is found, if there is one."""
 
 
 def preload(config: Config) -> None:
@@ -83,6 +91,7 @@ async def work(tie: Tie, inherited: Inherited, hierarchy: Hierarchy | None = Non
     Raises:
         ColdrootError: what ``run_worker`` raises.
     """
+    _show_as("worker")
     stop = _stop_event(tie)
     config, clock = inherited.config, SystemClock()
     beating = asyncio.create_task(_beat(tie))
@@ -100,6 +109,7 @@ async def work(tie: Tie, inherited: Inherited, hierarchy: Hierarchy | None = Non
         ring=inherited.bell.ring,
         limiter=inherited.limiter,
         hierarchy=hierarchy,
+        door=inherited.door,
     )
     beating.cancel()
 
@@ -110,6 +120,7 @@ async def keep(tie: Tie, inherited: Inherited) -> None:
     Raises:
         ColdrootError: what ``run_keeper`` raises.
     """
+    _show_as("keeper")
     # A long list takes a second of a core, and to tidy up is never urgent: the workers have precedence. A sandbox that
     # lets nobody change priorities, as the service manager's does, is no reason to keep no house.
     with contextlib.suppress(OSError):
@@ -129,6 +140,44 @@ async def keep(tie: Tie, inherited: Inherited) -> None:
         newest=lambda version: tie.report(authority=version),
     )
     beating.cancel()
+
+
+def record(tie: Tie, inherited: Inherited) -> None:
+    """Write for all workers, until a signal comes or the parent is gone, and the last worker has hung up.
+
+    Args:
+        tie: to the parent.
+        inherited: from it.
+
+    Raises:
+        StoreFailed: ``store.*``: the database could not be opened.
+    """
+    _show_as("recorder")
+    with Signals() as signals, open_writer(inherited.config.db) as (writer, file):
+        recorder = Recorder(writer, inherited.door, file=file)
+
+        def parent_gone() -> None:
+            recorder.forget(tie.parent)
+            recorder.leave()
+
+        recorder.watch(tie.parent, parent_gone)
+        recorder.watch(signals.fileno(), signals.clear)
+        tie.report(ready=True)
+        beat = time.monotonic()
+        while not recorder.done:
+            if time.monotonic() >= beat:
+                tie.report(alive=True)
+                beat = time.monotonic() + _BEAT_SECONDS
+            recorder.turn(_BEAT_SECONDS)
+            if signals.stops:
+                recorder.leave()
+        recorder.close()
+
+
+def _show_as(part: str) -> None:
+    """Be shown by ``ps`` and ``top`` as the part of the node that this process is (proc(5), ``comm``)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(f"online-{part}", encoding="ascii")
 
 
 def _stop_event(tie: Tie) -> asyncio.Event:

@@ -18,7 +18,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from online.provisioners.protocol import Provisioner
 from online.provisioners.registry import Registry
 from online.step_extension import read_step_extension
-from online.store.protocol import CertificateRow
 from shared.errors import Fatal, RequestRejected, Unauthenticated
 from shared.issue import Issuer, verify_signature
 from shared.keys import PublicKey, certificate_key
@@ -71,7 +70,7 @@ def is_signed_by(certificate: x509.Certificate, issuer: Issuer) -> bool:
     return True
 
 
-def find_provisioner(certificate: x509.Certificate, row: CertificateRow | None, registry: Registry) -> Provisioner:
+def find_provisioner(certificate: x509.Certificate, recorded: str | None, registry: Registry) -> Provisioner:
     """Tell who vouches for a certificate: its row in the store says so, else its provisioner extension.
 
     A row's provisioner is found by its identifier, an extension's by type, name and key together: a provisioner
@@ -79,15 +78,15 @@ def find_provisioner(certificate: x509.Certificate, row: CertificateRow | None, 
 
     Args:
         certificate: ours, its signature verified.
-        row: what the store knows of it.
+        recorded: the provisioner's identifier in its row, if the store has one.
         registry: the provisioners of today.
 
     Raises:
         Unauthenticated: ``certificate.no-provisioner``.
     """
     try:
-        if row is not None:
-            return registry.by_id(row.provisioner_id)
+        if recorded is not None:
+            return registry.by_id(recorded)
         named = read_step_extension(certificate)
         if named is not None:
             return registry.by_credential(named.type, named.name, named.credential_id)

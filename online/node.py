@@ -22,6 +22,7 @@ from online.revocation import Revoker
 from online.signing_key import SigningKey
 from online.store.activity import Activity
 from online.store.open import Timed, open_store
+from online.store.recording.door import Door
 from online.token_proof import verify_token
 from online.tokens import Audiences, VerifiedToken
 from shared.clock import Clock
@@ -66,6 +67,7 @@ async def assemble(
     activity: Activity | None = None,
     ring: Callable[[], None] = nobody_hears,
     alarm: Alarm = unheard,
+    door: Door | None = None,
 ) -> AsyncIterator[Authority]:
     """Put a node together around a hierarchy that is open, for the length of an ``async with`` block.
 
@@ -77,6 +79,7 @@ async def assemble(
         activity: how many clients are served now.
         ring: wakes who builds revocation lists.
         alarm: told when a lineage of certificates forks.
+        door: where the node's recorder is found, if it has one.
 
     Raises:
         ColdrootError: what ``SigningKey.prove``, ``open_store`` and ``Authority`` raise.
@@ -84,7 +87,7 @@ async def assemble(
     with SigningKey(hierarchy.key) as signing:
         # A key that does not sign, or not in time, is found out now and not by the first client.
         await signing.prove()
-        store = open_store(config.db, timed=timed, activity=activity)
+        store = open_store(config.db, timed=timed, activity=activity, door=door)
         try:
             yield Authority(
                 hierarchy=hierarchy,

@@ -33,6 +33,7 @@ from online.metrics.meter import CRL_END, ISSUER_END, OWN_END, Meter
 from online.node import assemble, nobody_hears, open_hierarchy
 from online.rate_limit import RateLimiter
 from online.store.activity import Activity
+from online.store.recording.door import Door
 from online.tls import OwnLeaf, make_own_leaf, server_context
 from shared.clock import Clock, rfc3339
 from shared.errors import ColdrootError
@@ -230,6 +231,7 @@ async def run_worker(
     ring: Callable[[], None] = nobody_hears,
     limiter: RateLimiter | None = None,
     hierarchy: Hierarchy | None = None,
+    door: Door | None = None,
 ) -> None:
     """Open the node and serve it until told to stop.
 
@@ -247,6 +249,7 @@ async def run_worker(
         ring: wakes who builds revocation lists.
         limiter: as for ``Server``.
         hierarchy: when the issuing key is open already.
+        door: where the node's recorder is found, if it has one.
 
     Raises:
         ColdrootError: the node could not be opened.
@@ -264,7 +267,7 @@ async def run_worker(
         if hierarchy is None:
             hierarchy = stack.enter_context(open_hierarchy(config, secret))
         assembling = assemble(
-            config, hierarchy, clock=clock, timed=meter.commit, activity=activity, ring=ring, alarm=alarm
+            config, hierarchy, clock=clock, timed=meter.commit, activity=activity, ring=ring, alarm=alarm, door=door
         )
         authority = await stack.enter_async_context(assembling)
         if metering is not None:

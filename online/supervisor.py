@@ -10,7 +10,8 @@ The life of ``serve`` (the numbers return in the code):
 4. a worker that dies is replaced, more and more slowly while its successors die young; one that a wrong password
    or PIN stops is not, for an HSM locks itself after a few of those. A worker that gives no sign of life for a
    minute is ended and replaced. The parent itself is watched by systemd, where there is one. One more child, the
-   keeper, keeps house in the store and makes revocation lists, and is looked after like a worker;
+   keeper, keeps house in the store and makes revocation lists, and where the database is a file another one, the
+   recorder, writes for all workers. Both are looked after like workers;
 5. SIGHUP: the configuration is read again and tried; then the workers are replaced one at a time, the new one
    answering before the old one is told to go. What is wrong with the new file is said, and the old one stays. The
    same when the keeper tells that the database has another version of the authority than the one that runs;
@@ -23,12 +24,14 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from enum import Enum
 
 from online.accesslog import Log
 from online.child import Child, Tie, failure_of, spawn
-from online.children import Inherited, Listeners, keep, preload, work
+from online.children import Inherited, Listeners, keep, preload, record, work
 from online.config import Config
 from online.config.settings import AuthoritySource
 from online.crl_keeper import Bell
@@ -41,12 +44,13 @@ from online.notify import Watchdog, notify
 from online.rate_limit import RateLimiter
 from online.server import Pace
 from online.signals import Signals
+from online.store.recording.door import Door
 from online.trial import Remembered, open_first, read_config, try_node
+from online.workers import MOST_WORKERS
 from shared.clock import SystemClock
 from shared.errors import ColdrootError, Fatal, RequestRejected, Unauthenticated
 from shared.keystore import SecretCallback
 
-MOST_WORKERS = 64
 _START_SECONDS = 60.0
 _SPARE_SECONDS = 5.0
 # A worker whose event loop has not come round for this long never will.
@@ -116,11 +120,24 @@ class _Worker:
     gone: bool = False
 
 
+class _Role(Enum):
+    KEEPER = "keeper"
+    RECORDER = "recorder"
+    WORKER = "worker"
+
+
+_RUN: dict[_Role, Callable[[Tie, Inherited], None]] = {
+    _Role.KEEPER: lambda tie, inherited: run_loop(keep(tie, inherited)),
+    _Role.RECORDER: record,
+    _Role.WORKER: lambda tie, inherited: run_loop(work(tie, inherited)),
+}
+
+
 @dataclass(slots=True, kw_only=True)
 class _Place:
-    """One of the workers that there shall be, or the keeper."""
+    """One of the workers that there shall be, or one of those beside them."""
 
-    keeper: bool = False
+    role: _Role = _Role.WORKER
     worker: _Worker | None = None
     young_deaths: int = 0
     start_at: float | None = None
@@ -157,7 +174,9 @@ class _Supervisor:
         self._signals = signals
         self._pace = pace
         # The keeper first: a list must be in force before a leaf names it.
-        self._places = [_Place(keeper=True), *(_Place() for _ in range(workers))]
+        self._places = [_Place(role=_Role.KEEPER), *(_Place() for _ in range(workers))]
+        self._door = Door()
+        self._suit_recorder()
         self._bell = Bell()
         self._leaving: list[_Worker] = []
         self._log = Log(SystemClock(), as_json=config.logger.format == "json")
@@ -225,18 +244,31 @@ class _Supervisor:
             notify("STOPPING=1")
             self._end()
             self._bell.close()
+            self._door.close()
+
+    def _suit_recorder(self) -> None:
+        """Have a place for the recorder where the database is a file, and none elsewhere."""
+        present = [each for each in self._places if each.role is _Role.RECORDER]
+        wanted = self._config.db.type == "sqlite"
+        if wanted and not present:
+            self._places.insert(1, _Place(role=_Role.RECORDER, start_at=time.monotonic()))
+        for place in () if wanted else present:
+            self._places.remove(place)
+            if place.worker is not None:
+                self._leaving.append(place.worker)
+                self._dismiss(place.worker)
 
     def _start(self, place: _Place) -> None:
-        place.worker = self._fork(keeper=place.keeper)
+        place.worker = self._fork(place.role)
         place.start_at = None
 
-    def _fork(self, *, keeper: bool) -> _Worker:
-        page = None if keeper else self._board.take()
+    def _fork(self, role: _Role) -> _Worker:
+        page = self._board.take() if role is _Role.WORKER else None
         inherited = self._inherited(page, self._remembered.secret)
 
         def run(tie: Tie) -> None:
             self._signals.close()
-            run_loop(keep(tie, inherited) if keeper else work(tie, inherited))
+            _RUN[role](tie, inherited)
 
         descriptors = (descriptor for worker in self._living() for descriptor in worker.child.descriptors())
         now = time.monotonic()
@@ -253,6 +285,7 @@ class _Supervisor:
             else None,
             bell=self._bell,
             limiter=self._limiter,
+            door=self._door,
         )
 
     def _await_start(self, place: _Place) -> None:
@@ -313,8 +346,7 @@ class _Supervisor:
     def _bury(self, place: _Place, worker: _Worker, now: float) -> None:
         """Decide when a dead worker's place is filled again."""
         error = worker.error or Fatal("serve.worker-died", "a worker ended without a word")
-        name = "keeper" if place.keeper else "worker"
-        self._log.event(f"{name} {worker.child.pid} ended: {error.code}: {error.message}")
+        self._log.event(f"{place.role.value} {worker.child.pid} ended: {error.code}: {error.message}")
         place.worker = None
         if isinstance(error, Unauthenticated):
             self._log.event("it is not replaced: another attempt with the same password or PIN could lock the key")
@@ -325,7 +357,7 @@ class _Supervisor:
         place.start_at = now if settled else now + pause
 
     def _workers(self) -> list[_Place]:
-        return [place for place in self._places if not place.keeper]
+        return [place for place in self._places if place.role is _Role.WORKER]
 
     def _next_start(self) -> float:
         planned = [place.start_at for place in self._places if place.start_at is not None]
@@ -354,11 +386,14 @@ class _Supervisor:
             self._config, self._remembered = config, self._try(config)
             if config.rate_limit != before[0].rate_limit:
                 self._limiter = _limiter_of(config)
-            for index, place in enumerate(self._places):
-                # The keeper is one of a kind, and so is the first worker.
-                self._succeed(place, first=index <= 1)
+            self._suit_recorder()
+            first = self._workers()[0]
+            for place in self._places:
+                # Those beside the workers are one of a kind each, and so is the first worker.
+                self._succeed(place, first=place.role is not _Role.WORKER or place is first)
         except ColdrootError as error:
             self._config, self._remembered, self._limiter = before
+            self._suit_recorder()
             text = f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}"
             if asked or self._refused is None or self._refused.text != text:
                 self._log.event(text)

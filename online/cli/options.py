@@ -32,6 +32,7 @@ from online.signer import (
     own_key_minter,
 )
 from online.trust import TokenHint, Trust, resolve
+from online.workers import MOST_WORKERS, default_workers
 from shared import durable, terminal
 from shared.errors import RequestRejected
 from shared.keystore import open_key
@@ -40,7 +41,6 @@ from shared.terminal import SecretCallback
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
-MOST_WORKERS = 64
 FILE = click.Path(path_type=Path)
 """A path; whether it may exist is decided where it is opened, with a better message."""
 
@@ -50,19 +50,13 @@ def _home(ctx: click.Context, parameter: click.Parameter, value: Path | None) ->
     return choose_home(value or ctx.find_root().params.get("home"), os.environ, Path.home())
 
 
-def _usable_cores() -> int:
-    # What this process may run on; a service manager can leave it fewer than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
-
-
 def workers_option(command: _Decorated) -> _Decorated:
     """Add ``--workers``; the command gets a number as ``workers``."""
     return click.option(
         "--workers",
         type=click.IntRange(1, MOST_WORKERS),
-        default=_usable_cores,
-        show_default="one a core",
+        default=default_workers,
+        show_default="one fewer than there are cores, at least one",
         help="Number of processes that answer.",
     )(command)
 

@@ -279,7 +279,7 @@ class GroupCommit(Generic[_Work]):
 
     def _fail(self, error: Exception) -> None:
         batch = self._take()
-        self._finish(batch, [_said(error) for _ in batch])
+        self._finish(batch, [said(error) for _ in batch])
 
     def _finish(self, batch: Sequence[_Pending[_Work]], outcomes: Sequence[Outcome]) -> None:
         """Hand the outcomes to the callers' loops, one wake-up a loop, and wake those that have writes waiting."""
@@ -343,28 +343,30 @@ class GroupCommit(Generic[_Work]):
             self._writer.commit()
         except Exception as error:  # noqa: BLE001 (as in _send_off)
             # Not tried again, for it may have happened.
-            outcomes = [_said(error) for _ in batch]
+            outcomes = [said(error) for _ in batch]
         self._finish(batch, outcomes)
 
     def _retry(self, batch: Sequence[_Pending[_Work]], error: Exception) -> None:
         """Do each write of a failed batch alone, where that may help: one that cannot be done takes no other down."""
-        if len(batch) > 1 and self._writer.may_retry(_said(error)):
-            self._finish(batch, [self._alone(pending.work) for pending in batch])
+        if len(batch) > 1 and self._writer.may_retry(said(error)):
+            self._finish(batch, [write_alone(self._writer, pending.work) for pending in batch])
         else:
-            self._finish(batch, [_said(error) for _ in batch])
-
-    def _alone(self, work: _Work) -> Outcome:
-        try:
-            self._writer.begin(wait=True)
-            outcome = self._writer.write((work,))[0]
-            self._writer.commit()
-        except Exception as error:  # noqa: BLE001 (as in _send_off)
-            return _said(error)
-        return outcome
+            self._finish(batch, [said(error) for _ in batch])
 
 
-def _said(error: Exception) -> StoreFailed:
-    """Return a failure in our words. A fresh exception each time: each goes to another caller."""
+def write_alone(writer: BatchWriter[_Work], work: _Work) -> Outcome:
+    """Do one write in a transaction of its own, waiting for whatever it takes."""
+    try:
+        writer.begin(wait=True)
+        outcome = writer.write((work,))[0]
+        writer.commit()
+    except Exception as error:  # noqa: BLE001 (whatever it was, the caller waits for an answer)
+        return said(error)
+    return outcome
+
+
+def said(error: Exception) -> StoreFailed:
+    """Return a writer's failure in our words. A fresh exception each time: each goes to another caller."""
     if isinstance(error, StoreFailed):
         return StoreFailed(error.code, error.message, hint=error.hint)
     return StoreFailed("store.failed", f"the store failed: {type(error).__name__}")

@@ -17,6 +17,7 @@ from online.store.answers import Timed
 from online.store.crls import CrlStore
 from online.store.networked.engine import Engine
 from online.store.protocol import Store
+from online.store.recording.door import Door
 from online.store.search import Found, Page, Search
 from shared.errors import Unsupported
 
@@ -63,13 +64,20 @@ class Inventory(Protocol):
         ...
 
 
-def open_store(settings: DatabaseSettings, *, timed: Timed | None = None, activity: Activity | None = None) -> CaStore:
+def open_store(
+    settings: DatabaseSettings,
+    *,
+    timed: Timed | None = None,
+    activity: Activity | None = None,
+    door: Door | None = None,
+) -> CaStore:
     """Open the store that a configuration names. SQLite is opened at once, a server with the first use.
 
     Args:
         settings: its ``db`` block.
         timed: told of each record.
         activity: how many clients are served now.
+        door: where the node's recorder is found, if it has one; a server does without.
 
     Raises:
         Unsupported: ``store.type`` for another kind of database.
@@ -77,7 +85,7 @@ def open_store(settings: DatabaseSettings, *, timed: Timed | None = None, activi
     """
     engine = engine_of(settings)
     if engine is None:
-        return sqlite.open_store(settings, timed=timed, activity=activity)
+        return sqlite.open_store(settings, timed=timed, activity=activity, door=door)
     from online.store.networked.store import NetworkedStore  # noqa: PLC0415 (as the drivers)
 
     return NetworkedStore(engine, timed=timed)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -34,6 +35,7 @@ from shared.errors import ColdrootError, PolicyDenied, RequestRejected, Unauthen
 Operation = Callable[[sa.Connection], "ColdrootError | int"]
 """Runs inside a transaction; returns a refusal, or how many rows it is about."""
 
+_Value = str | int | bytes | None
 _MOST_FORGOTTEN = 250
 """Rows a transaction, each of them on another page: certificates wait meanwhile."""
 
@@ -112,46 +114,77 @@ _FORGET_TOKENS = sa.delete(USED_TOKEN).where(
 )
 
 
-def record_certificate(
-    token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
-) -> Operation:
-    """Record a certificate and the use of its token; return 1, and how many older successors its parent has.
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """A certificate, and the use of its token, ready to be written: nothing in it but texts, numbers and bytes.
 
-    1. A renewal's parent must not be revoked, nor superseded where that counts; the key must not be known as
-       compromised.
-    2. The token is used, if nobody was quicker.
-    3. The certificate is recorded, and the names that it is searched by.
+    As an operation it returns 1, and how many older successors the certificate's parent has.
     """
-    row = _RECORD_CERTIFICATE.values(certificate_values(certificate))
-    use = None if token is None else _USE_TOKEN.values(token_values(token))
-    key = (certificate.key_digest,)
-    parent = None if certificate.parent is None else serial_text(certificate.parent)
-    # Both were backdated alike, so their beginnings are as far apart as they were issued.
-    before = None if lineage is None or parent is None else seconds(certificate.not_before - lineage.grace)
-    names = names_of(certificate)
 
-    def run(connection: sa.Connection) -> ColdrootError | int:
+    certificate: tuple[_Value, ...]
+    """Values of the row, in the statement's order."""
+    use: tuple[_Value, ...] | None
+    """The same of the token's use, if there was a token."""
+    key_digest: str
+    parent: str | None
+    """Serial of the certificate that is renewed."""
+    before: int | None
+    """Seconds since 1970: a successor of the parent that begins earlier makes a fork; ``None`` when nobody looks."""
+    newest_only: bool
+    """Whether a fork is refused."""
+    names: tuple[str, ...]
+    """That it is searched by."""
+
+    def fields(self) -> tuple[object, ...]:
+        """Return what makes the same record again, in order."""
+        return (
+            self.certificate, self.use, self.key_digest, self.parent, self.before, self.newest_only, self.names
+        )  # fmt: skip
+
+    def __call__(self, connection: sa.Connection) -> ColdrootError | int:
+        """Write.
+
+        1. A renewal's parent must not be revoked, nor superseded where that counts; the key must not be known as
+           compromised.
+        2. The token is used, if nobody was quicker.
+        3. The certificate is recorded, and the names that it is searched by.
+        """
         cursor = driver_of(connection).cursor()
         # 1.
-        if parent is not None and _finds(cursor, _IS_REVOKED, (parent,)):
+        if self.parent is not None and _finds(cursor, _IS_REVOKED, (self.parent,)):
             return Unauthenticated("certificate.revoked", "the certificate is revoked")
-        if _finds(cursor, _IS_COMPROMISED, key):
+        if _finds(cursor, _IS_COMPROMISED, (self.key_digest,)):
             return PolicyDenied("key.compromised", "the public key was revoked as compromised")
         others = 0
-        if lineage is not None and before is not None:
-            others = int(cursor.execute(_OLDER_SUCCESSORS.text, (parent, before)).fetchall()[0][0])
-            if others and lineage.newest_only:
+        if self.before is not None:
+            others = int(cursor.execute(_OLDER_SUCCESSORS.text, (self.parent, self.before)).fetchall()[0][0])
+            if others and self.newest_only:
                 return PolicyDenied("renew.superseded", "the certificate was renewed before: only its successor may be")
         # 2.
-        if use is not None and not cursor.execute(_USE_TOKEN.text, use).rowcount:
+        if self.use is not None and not cursor.execute(_USE_TOKEN.text, self.use).rowcount:
             return _used()
         # 3.
-        number = cursor.execute(_RECORD_CERTIFICATE.text, row).lastrowid
-        cursor.executemany(_ADD_NAME.text, [(each,) for each in names])
-        cursor.executemany(_LINK_NAME.text, [(number, each) for each in names])
+        number = cursor.execute(_RECORD_CERTIFICATE.text, self.certificate).lastrowid
+        cursor.executemany(_ADD_NAME.text, [(each,) for each in self.names])
+        cursor.executemany(_LINK_NAME.text, [(number, each) for each in self.names])
         return 1 + others
 
-    return run
+
+def record_certificate(
+    token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
+) -> CertificateRecord:
+    """Make the record of a certificate and of the use of its token."""
+    parent = None if certificate.parent is None else serial_text(certificate.parent)
+    return CertificateRecord(
+        certificate=_RECORD_CERTIFICATE.values(certificate_values(certificate)),
+        use=None if token is None else _USE_TOKEN.values(token_values(token)),
+        key_digest=certificate.key_digest,
+        parent=parent,
+        # Both were backdated alike, so their beginnings are as far apart as they were issued.
+        before=None if lineage is None or parent is None else seconds(certificate.not_before - lineage.grace),
+        newest_only=lineage is not None and lineage.newest_only,
+        names=names_of(certificate),
+    )
 
 
 def record_revocation(token: TokenUse | None, revocation: Revocation) -> Operation:

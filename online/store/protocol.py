@@ -71,6 +71,15 @@ class CertificateRow:
     kind: CertificateKind
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides whether a certificate may be renewed at all."""
+
+    provisioner_id: str | None
+    """Of its row; ``None`` when the store has none."""
+    is_revoked: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """What counts as a fork: one certificate, renewed twice, and not because an answer was lost."""
@@ -178,6 +187,14 @@ class Store(Protocol):
 
     async def revocation(self, serial: int) -> Revocation | None:
         """Return the revocation of a serial, if there is one.
+
+        Raises:
+            StoreFailed: ``store.*``.
+        """
+        ...
+
+    async def standing(self, serial: int) -> Standing:
+        """Return whether a serial is revoked, and who vouches for it, in one look.
 
         Raises:
             StoreFailed: ``store.*``.

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -28,9 +29,11 @@ from online.store.activity import Activity
 from online.store.answers import Timed, timing
 from online.store.census import census_of, census_statement
 from online.store.crls import SqliteCrls
-from online.store.group import GroupCommit, Outcome
+from online.store.group import BatchWriter, GroupCommit, Outcome
 from online.store.operations import Operation
-from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
+from online.store.protocol import Census, CertificateRow, Lineage, Revocation, Standing, TokenUse
+from online.store.recording.door import Door
+from online.store.recording.line import Line, NotSentError
 from online.store.rows import Row, certificate_of, revocation_of, serial_text
 from online.store.schema import CERTIFICATE, REVOCATION
 from online.store.sqlite_file import Connect, Database, connect, create_database, driver_of, failure
@@ -48,6 +51,16 @@ _MOST_PAGES = 8000
 
 _CERTIFICATE = Ready(sa.select(CERTIFICATE).where(CERTIFICATE.c.serial == sa.bindparam("serial")))
 _REVOCATION = Ready(sa.select(REVOCATION).where(REVOCATION.c.serial == sa.bindparam("serial")))
+_SERIAL = sa.bindparam("serial", type_=sa.String)
+_STANDING = Ready(
+    sa.select(
+        sa.select(CERTIFICATE.c.provisioner_id)
+        .where(CERTIFICATE.c.serial == _SERIAL)
+        .scalar_subquery()
+        .label("provisioner_id"),
+        sa.exists().where(REVOCATION.c.serial == _SERIAL).label("is_revoked"),
+    )
+)
 
 # Trying each write of a batch alone would meet the same failure again.
 _HOPELESS = frozenset({"store.readonly", "store.busy", "store.unopenable", "store.corrupt", "store.replaced"})
@@ -64,6 +77,7 @@ class SqliteStore:
         seconds: float = _WRITE_SECONDS,
         timed: Timed | None = None,
         activity: Activity | None = None,
+        door: Door | None = None,
     ) -> None:
         """Open an existing store and start its helper.
 
@@ -73,6 +87,7 @@ class SqliteStore:
             seconds: how long a write may take before its caller is told that the store is busy.
             timed: told of each record.
             activity: how many clients are served now; a write waits for the company of theirs, 2 ms at most.
+            door: where the node's recorder is found, if it has one; certificates are recorded by it then.
 
         Raises:
             StoreFailed: ``store.missing``, ``store.corrupt``, ``store.foreign``, ``store.version``, ``store.*``.
@@ -88,13 +103,18 @@ class SqliteStore:
         self._path, self._connect, self._timed = path, connect, timed
         self.crls = SqliteCrls(self._commits.submit, lambda: Database(path, connect, _prepare_reader))
         """The revocation lists."""
+        self._line = None if door is None else Line(door, file=self._reader.file, seconds=seconds, activity=activity)
         self._upkeep = SqliteUpkeep(path, connect, partial(self._commits.submit, is_long=True))
 
     async def record_certificate(
         self, *, token: TokenUse | None, certificate: CertificateRow, lineage: Lineage | None = None
     ) -> int:
         """See ``Store.record_certificate``."""
-        return await self._record(operations.record_certificate(token, certificate, lineage)) - 1
+        record = operations.record_certificate(token, certificate, lineage)
+        if self._line is not None and self._line.is_open:
+            with suppress(NotSentError):
+                return await timing(self._timed, self._line.submit(record)) - 1
+        return await self._record(record) - 1
 
     async def record_revocation(self, *, token: TokenUse | None, revocation: Revocation) -> None:
         """See ``Store.record_revocation``."""
@@ -104,6 +124,12 @@ class SqliteStore:
         """See ``Store.revocation``."""
         row = self._reader.first(_REVOCATION, serial)
         return None if row is None else revocation_of(row)
+
+    async def standing(self, serial: int) -> Standing:
+        """See ``Store.standing``."""
+        row = self._reader.first(_STANDING, serial)
+        assert row is not None
+        return Standing(row["provisioner_id"], bool(row["is_revoked"]))
 
     async def certificate(self, serial: int) -> CertificateRow | None:
         """See ``Store.certificate``."""
@@ -145,6 +171,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See ``Store.close``."""
+        if self._line is not None:
+            self._line.close()
         try:
             await self._commits.close()
         finally:
@@ -166,7 +194,11 @@ class SqliteStore:
 
 
 def open_store(
-    settings: DatabaseSettings, *, timed: Timed | None = None, activity: Activity | None = None
+    settings: DatabaseSettings,
+    *,
+    timed: Timed | None = None,
+    activity: Activity | None = None,
+    door: Door | None = None,
 ) -> SqliteStore:
     """Open the file that a configuration names; ``online.store.open`` knows the other kinds of database.
 
@@ -174,11 +206,30 @@ def open_store(
         settings: its ``db`` block, of the type ``sqlite``.
         timed: told of each record.
         activity: as for ``SqliteStore``.
+        door: as for ``SqliteStore``; only inside a running event loop.
 
     Raises:
         StoreFailed: ``store.*``.
     """
-    return SqliteStore(Path(settings.data_source), timed=timed, activity=activity)
+    return SqliteStore(Path(settings.data_source), timed=timed, activity=activity, door=door)
+
+
+@contextmanager
+def open_writer(settings: DatabaseSettings) -> Iterator[tuple[BatchWriter[Operation], tuple[int, int]]]:
+    """Open what writes into the file that a configuration names, for the recorder; give the file's identity with it.
+
+    Args:
+        settings: its ``db`` block, of the type ``sqlite``.
+
+    Raises:
+        StoreFailed: ``store.*``.
+    """
+    writer = _Writer(Path(settings.data_source), connect)
+    writer.open()
+    try:
+        yield writer, writer.file
+    finally:
+        writer.close()
 
 
 class _Reader:
@@ -189,6 +240,11 @@ class _Reader:
         self._lock = threading.Lock()
         self._closed = False
         self.check()
+
+    @property
+    def file(self) -> tuple[int, int]:
+        """Device and inode of what is read."""
+        return self._database.identity
 
     def check(self) -> None:
         """Insist that the database can be read.
@@ -210,7 +266,8 @@ class _Reader:
             try:
                 cursor = driver_of(self._database.connection()).cursor()
                 # All rows, though there is but one: a statement that is left half-read keeps its moment of the log.
-                rows = cursor.execute(statement.text, (serial_text(serial),)).fetchall()
+                values = (serial_text(serial),) * len(statement.places)
+                rows = cursor.execute(statement.text, values).fetchall()
             except Exception as error:  # noqa: BLE001 (whatever a database throws, it is the database that failed)
                 self._database.drop()
                 raise failure(error) from None
@@ -246,6 +303,11 @@ class _Writer:
         except Exception as error:  # noqa: BLE001 (as in _Reader.first)
             self.close()
             raise failure(error) from None
+
+    @property
+    def file(self) -> tuple[int, int]:
+        """Device and inode of what is written."""
+        return self._database.identity
 
     def begin(self, *, wait: bool) -> bool:
         """See ``BatchWriter.begin``.

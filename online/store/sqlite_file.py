@@ -99,6 +99,12 @@ class Database:
         return self._connection
 
     @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the file that was opened first."""
+        assert self._identity is not None
+        return self._identity
+
+    @property
     def is_open(self) -> bool:
         """Whether there is a connection, so that to use it takes no time."""
         return self._connection is not None

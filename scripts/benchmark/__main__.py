@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -24,6 +23,8 @@ from nodes import products  # noqa: E402
 from picture import draw  # noqa: E402
 from programs import Failed, end_on_signals  # noqa: E402
 from works import DATABASES, KINDS, Outcome  # noqa: E402
+
+from online.workers import default_workers  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "performance.svg"
@@ -69,7 +70,7 @@ def _options() -> argparse.Namespace:
         "--databases", type=_some(DATABASES), default=(*DATABASES,), metavar="LIST", help=f"some of {known}"
     )
     parser.add_argument("--only-ours", action="store_true", help="without step-ca")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of our node (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="of our node (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every reading of the matrix in this file")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--grown", action="store_true", help="instead: an empty database beside one that has grown")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from databases import missing
 from growth import CERTIFICATES, TOKENS, grow
 from measure import run
 from nodes import House, Node, make_house, node
-from works import ALONE, EMBEDDED, MATRIX, OURS, OURS_ALONE, Outcome, Reading, Work
+from works import CROWDED, EMBEDDED, MATRIX, OURS, OURS_CROWDED, Outcome, Reading, Work
 
 _QUICK = 0.2
 HOURS, RENEWALS = 24, 10_000
@@ -68,8 +69,8 @@ class Campaign:
                     own = stack.enter_context(server(database))
                     nodes.append(stack.enter_context(node(product, house, database=own, workers=self.workers)))
                 self._rounds(house, nodes, works, readings)
-            if ALONE in works and self.workers > 1:
-                self._alone(readings)
+            if CROWDED in works:
+                self._crowded(readings)
         return Outcome(readings=readings, starts=starts)
 
     def grown(self) -> Outcome:
@@ -110,10 +111,15 @@ class Campaign:
             seen[work] = profile
         return seen
 
-    def _alone(self, readings: dict[tuple[str, Work], list[Reading]]) -> None:
-        house = make_house(self.directory / "alone")
-        with node(OURS, house) as each:
-            readings[OURS_ALONE, ALONE] = [self._one(OURS_ALONE, each, house, ALONE) for _ in range(self.rounds)]
+    def _crowded(self, readings: dict[tuple[str, Work], list[Reading]]) -> None:
+        cores = os.cpu_count() or 1
+        if cores <= self.workers:
+            return
+        house = make_house(self.directory / "crowded")
+        with node(OURS, house, workers=cores) as each:
+            readings[OURS_CROWDED, CROWDED] = [
+                self._one(OURS_CROWDED, each, house, CROWDED) for _ in range(self.rounds)
+            ]
 
     def _starts(self, house: House, starts: dict[str, list[float]]) -> None:
         for _ in range(self.rounds):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from goals import GOALS
 from programs import Failed
-from works import DATABASES, EMBEDDED, MATRIX, OURS, OURS_ALONE, PEER, Outcome, Reading, Work
+from works import DATABASES, EMBEDDED, MATRIX, OURS, OURS_CROWDED, PEER, Outcome, Reading, Work
 
 _VERDICT = {True: "met", False: "**missed**", None: "not measured"}
 
@@ -36,12 +36,12 @@ def matrix(outcome: Outcome) -> str:
     for database, title in DATABASES.items():
         works = [each for each in MATRIX if each.database == database and (OURS, each) in outcome.readings]
         if works:
-            lines = [_cell(outcome, product, work) for work in works for product in (PEER, OURS, OURS_ALONE)
+            lines = [_cell(outcome, product, work) for work in works for product in (PEER, OURS, OURS_CROWDED)
                      if (product, work) in outcome.readings]  # fmt: skip
             parts.append(f"On {title}:\n\n" + table(_COLUMNS[: 8 if database != EMBEDDED else 7], lines))
     lines = [
         [product, number(outcome.start(product)), number(outcome.memory(product)), number(outcome.resident(product))]
-        for product in (PEER, OURS, OURS_ALONE)
+        for product in (PEER, OURS, OURS_CROWDED)
         if outcome.start(product) is not None
     ]
     if lines:

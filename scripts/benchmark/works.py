@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 
 OURS, PEER = "coldroot", "step-ca"
-OURS_ALONE = "coldroot, 1 worker"
-"""Our node with one worker, to see what the others add."""
+OURS_CROWDED = "coldroot, a worker a core"
+"""Our node with as many workers as there are cores, to see what the last one adds."""
 EMBEDDED, POSTGRESQL, MARIADB = "embedded", "postgresql", "mariadb"
 DATABASES = {
     EMBEDDED: "each one's embedded database (SQLite, badger)",
@@ -55,8 +55,8 @@ MATRIX = (
     Work(database=MARIADB, kind="sign", connections=32, requests=1200),
     Work(database=MARIADB, kind="renew", connections=8, requests=800),
 )
-ALONE = next(each for each in MATRIX if (each.database, each.kind, each.connections) == (EMBEDDED, "sign", 32))
-"""What is also measured with one worker."""
+CROWDED = next(each for each in MATRIX if (each.database, each.kind, each.connections) == (EMBEDDED, "sign", 32))
+"""What is also measured with a worker a core."""
 KINDS = tuple(dict.fromkeys(each.kind for each in MATRIX))
 
 

@@ -135,23 +135,28 @@ class Node:
 
     def workers(self) -> list[int]:
         """Return the pids of the workers."""
-        return [pid for pid in self.children() if not self._is_keeper(pid)]
+        return self._shown_as("online-worker")
 
     def keeper(self) -> int:
         """Return the pid of the keeper."""
-        return next(filter(self._is_keeper, self.children()))
+        return self._shown_as("online-keeper")[0]
+
+    def recorder(self) -> int:
+        """Return the pid of the recorder, the newest one when an older one waits for its workers to end."""
+        return self._shown_as("online-recorder")[-1]
 
     def children(self) -> list[int]:
         """Return the pids of all of the supervisor's children."""
         listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in listed.split()]
 
-    @staticmethod
-    def _is_keeper(pid: int) -> bool:
-        with contextlib.suppress(ProcessLookupError):
-            # It gives way to the workers.
-            return os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
-        return False
+    def _shown_as(self, name: str) -> list[int]:
+        found = []
+        for pid in self.children():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n":
+                    found.append(pid)
+        return found
 
 
 def start(home: NodeHome, *, workers: int = 1, password: bytes = KEY_PASSWORD, wrapper: tuple[str, ...] = ()) -> Node:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from online.store import Census, CertificateKind, CertificateRow, Revocation, TokenUse
 from online.store.operations import already_revoked
-from online.store.protocol import Lineage, RevocationProof
+from online.store.protocol import Lineage, RevocationProof, Standing
 from shared.errors import PolicyDenied, StoreFailed, Unauthenticated
 
 
@@ -78,6 +78,10 @@ class MemoryStore:
     async def revocation(self, serial: int) -> Revocation | None:
         self._check_available()
         return self.revocations.get(serial)
+
+    async def standing(self, serial: int) -> Standing:
+        row = await self.certificate(serial)
+        return Standing(None if row is None else row.provisioner_id, await self.revocation(serial) is not None)
 
     async def certificate(self, serial: int) -> CertificateRow | None:
         self._check_available()

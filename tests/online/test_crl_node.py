@@ -220,7 +220,7 @@ def test_a_keeper_that_dies_is_replaced(site: Site) -> None:
     first = site.keeper()
     os.kill(first, signal.SIGKILL)
     site.node.wait_for(f"keeper {first} ended")
-    until(lambda: len(site.node.children()) == 3)
+    until(lambda: len(site.node.children()) == 4)
     serial = site.leaf().serial_number
     site.revoke(serial)
     until(lambda: serial in site.serials())
@@ -293,7 +293,7 @@ def test_lists_are_switched_on_and_off_by_a_reload(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     with running(home, workers=1) as node:
         site = Site(node, 0)
-        assert len(node.children()) == 2
+        assert len(node.children()) == 3
         with pytest.raises(x509.ExtensionNotFound):
             site.leaf().extensions.get_extension_for_class(x509.CRLDistributionPoints)
         url = "http://crl.example.com/ca.crl"
@@ -303,16 +303,16 @@ def test_lists_are_switched_on_and_off_by_a_reload(tmp_path: Path) -> None:
         assert len(load_crl(site.client.crl())) == 0
         points = site.leaf().extensions.get_extension_for_class(x509.CRLDistributionPoints).value
         assert points[0].full_name == [x509.UniformResourceIdentifier(url)]
-        until(lambda: len(node.children()) == 2)
+        until(lambda: len(node.children()) == 3)
         since = len(node.lines)
         home.change_config(crl={"enabled": True, "renewPeriod": "48h"})
         node.process.send_signal(signal.SIGHUP)
         node.wait_for("was not reloaded", since=since)
-        assert len(node.children()) == 2
+        assert len(node.children()) == 3
         home.change_config(crl={"enabled": False})
         node.process.send_signal(signal.SIGHUP)
         node.wait_for("configuration reloaded", since=since)
-        until(lambda: len(node.children()) == 2)
+        until(lambda: len(node.children()) == 3)
         until(lambda: _is_404(site))
 
 

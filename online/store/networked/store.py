@@ -7,6 +7,7 @@ connection of its own for as long as it takes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -20,7 +21,7 @@ from online.store.networked.engine import Engine, Issue
 from online.store.networked.large import Large
 from online.store.networked.reading import Reading
 from online.store.networked.writing import Write, Writing
-from online.store.protocol import Census, CertificateRow, Lineage, Revocation, TokenUse
+from online.store.protocol import Census, CertificateRow, Lineage, Revocation, Standing, TokenUse
 from online.store.rows import certificate_of, revocation_of, seconds
 from online.store.schema import CERTIFICATE, ENDED, NEWEST_AUTHORITY, REVOCATION
 
@@ -68,6 +69,12 @@ class NetworkedStore:
         """See ``Store.revocation``."""
         row = await self._looks.first(REVOCATION, serial)
         return None if row is None else revocation_of(row)
+
+    async def standing(self, serial: int) -> Standing:
+        """See ``Store.standing``: both rows in one look."""
+        looks = self._looks.first(CERTIFICATE, serial), self._looks.first(REVOCATION, serial)
+        certificate, revocation = await asyncio.gather(*looks)
+        return Standing(None if certificate is None else certificate["provisioner_id"], revocation is not None)
 
     async def certificate(self, serial: int) -> CertificateRow | None:
         """See ``Store.certificate``."""

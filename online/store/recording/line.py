@@ -1,0 +1,212 @@
+"""A worker's line to the recorder.
+
+Invariants:
+
+* the line counts only after the recorder has said which file it writes, and that this is the file that the worker
+  reads: two that were configured differently write nothing for each other;
+* what was sent when the line broke may have been written or not, and its caller is told so; what was not sent was not
+  written, and its caller writes by himself;
+* a caller is always answered within the time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import time
+
+from online.deadlines import Deadlines
+from online.store.activity import Activity
+from online.store.answers import settle
+from online.store.operations import CertificateRecord
+from online.store.recording.door import Door
+from online.store.recording.frames import Frames, frame
+from online.told_errors import told_error
+from shared.errors import StoreFailed
+
+_LINGER_SECONDS = 0.002
+_LARGEST_BATCH = 256
+_READ_AT_ONCE = 64 << 10
+# What the recorder did not begin in time it leaves undone and says so; so long is its answer waited for.
+_GRACE_SECONDS = 1.0
+_KNOCK_AGAIN_SECONDS = 1.0
+
+
+class NotSentError(Exception):
+    """The record did not leave this process: there is no line, or no longer."""
+
+
+class Line:
+    """A queue of records, sent together. For one event loop."""
+
+    def __init__(self, door: Door, *, file: tuple[int, int], seconds: float, activity: Activity | None = None) -> None:
+        """Knock at the door. Call it inside the running event loop.
+
+        Args:
+            door: where there is a recorder, now or later.
+            file: device and inode of the database that this process reads.
+            seconds: how long a caller waits before it is told that the store is busy.
+            activity: how many clients are served now; records wait for the company of theirs, 2 ms at most.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._door, self._file, self._seconds = door, file, seconds
+        self._activity = activity or Activity()
+        self._numbers = itertools.count()
+        self._callers: dict[int, asyncio.Future[int]] = {}
+        self._unsent: list[tuple[int, float, tuple[object, ...]]] = []
+        self._linger: asyncio.TimerHandle | None = None
+        self._late: Deadlines[int] = Deadlines(self._loop, seconds + _GRACE_SECONDS, self._too_late)
+        self._again: asyncio.TimerHandle | None = None
+        self._socket: socket.socket | None = None
+        self._frames = Frames()
+        self._outgoing = b""
+        self._in_flight = 0
+        self._closed = False
+        self.is_open = False
+        """Whether the recorder has answered."""
+        self._knock()
+
+    async def submit(self, record: CertificateRecord) -> int:
+        """Have a record written and committed.
+
+        Args:
+            record: of a certificate.
+
+        Raises:
+            NotSentError: write it yourself.
+            StoreFailed: ``store.busy``, ``store.outcome-unknown``, or what the recorder's writer says.
+            ColdrootError: the refusal that the record returned.
+        """
+        if not self.is_open:
+            raise NotSentError
+        number = next(self._numbers)
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._callers[number] = future
+        self._late.begin(number)
+        self._unsent.append((number, time.monotonic() + self._seconds, record.fields()))
+        self._consider()
+        try:
+            return await future
+        finally:
+            self._late.end(number)
+            self._callers.pop(number, None)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._closed = True
+        if self._again is not None:
+            self._again.cancel()
+        self._hang_up()
+
+    def _knock(self) -> None:
+        self._again = None
+        self._socket = self._door.knock()
+        if self._socket is None:
+            self._knock_later()
+        else:
+            self._loop.add_reader(self._socket, self._readable)
+
+    def _knock_later(self) -> None:
+        if not self._closed:
+            self._again = self._loop.call_later(_KNOCK_AGAIN_SECONDS, self._knock)
+
+    def _consider(self) -> None:
+        """Send what is unsent if nobody is left who could join; see to it that it goes soon if there is."""
+        if self._in_flight or not self._unsent:
+            return
+        if len(self._unsent) >= min(self._activity.count, _LARGEST_BATCH):
+            self._send()
+        elif self._linger is None:
+            self._linger = self._loop.call_later(_LINGER_SECONDS, self._send)
+
+    def _send(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._in_flight or not self._unsent or self._socket is None:
+            return
+        self._in_flight = len(self._unsent)
+        batch, self._unsent = tuple(self._unsent), []
+        waiting, self._outgoing = bool(self._outgoing), self._outgoing + frame(batch)
+        if not waiting:
+            self._write()
+
+    def _write(self) -> None:
+        """Send what the socket takes, and the rest when it takes more."""
+        if self._socket is None:
+            return
+        try:
+            sent = self._socket.send(self._outgoing)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lost()
+            return
+        self._outgoing = self._outgoing[sent:]
+        if self._outgoing:
+            self._loop.add_writer(self._socket, self._write)
+        else:
+            self._loop.remove_writer(self._socket)
+
+    def _readable(self) -> None:
+        assert self._socket is not None
+        try:
+            piece = self._socket.recv(_READ_AT_ONCE)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            self._lost()
+            return
+        for value in self._frames.read(piece):
+            if self.is_open:
+                self._settle(value)
+            elif value == self._file:
+                self.is_open = True
+            else:
+                # Another node's configuration, during a reload: its recorder goes when its workers do.
+                self._lost()
+                return
+
+    def _settle(self, outcomes: tuple[tuple[int, object], ...]) -> None:
+        self._in_flight = 0
+        self._loop.call_soon(self._loop.call_soon, self._consider)
+        for number, outcome in outcomes:
+            caller = self._callers.get(number)
+            if caller is not None:
+                settle(caller, outcome if isinstance(outcome, int) else told_error(outcome))  # type: ignore[arg-type]
+
+    def _too_late(self, number: int) -> None:
+        caller = self._callers.get(number)
+        if caller is not None:
+            settle(caller, StoreFailed("store.outcome-unknown", "the store did not confirm the write in time"))
+        # A recorder that hangs would let everybody else wait as long.
+        self._lost()
+
+    def _lost(self) -> None:
+        self._hang_up()
+        self._knock_later()
+
+    def _hang_up(self) -> None:
+        """Let go of the line, and answer everybody who waits for it."""
+        self.is_open = False
+        self._in_flight = 0
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket.close()
+            self._socket = None
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        unsent = {number for number, _, _ in self._unsent}
+        self._unsent, self._outgoing, self._frames = [], b"", Frames()
+        for number, caller in self._callers.items():
+            if caller.done():
+                continue
+            if number in unsent:
+                caller.set_exception(NotSentError())
+            else:
+                settle(caller, StoreFailed("store.outcome-unknown", "the process that writes is gone"))
