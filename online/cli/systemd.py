@@ -98,7 +98,7 @@ def server(
     \b
     Examples:
       online systemd server > coldroot.service
-      online systemd server --install --user step --home /etc/coldroot --workers 2
+      online systemd server --install --user step --home /etc/coldroot
       online systemd server --install --socket 443
     """
     units = ServerUnits(
