@@ -30,7 +30,7 @@ from online.store.answers import Timed, timing
 from online.store.census import census_of, census_statement
 from online.store.crls import SqliteCrls
 from online.store.group import BatchWriter, GroupCommit, Outcome
-from online.store.operations import Operation
+from online.store.operations import CertificateRecord, Operation
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, Standing, TokenUse
 from online.store.recording.door import Door
 from online.store.recording.line import Line, NotSentError
@@ -111,10 +111,7 @@ class SqliteStore:
     ) -> int:
         """See ``Store.record_certificate``."""
         record = operations.record_certificate(token, certificate, lineage)
-        if self._line is not None and self._line.is_open:
-            with suppress(NotSentError):
-                return await timing(self._timed, self._line.submit(record)) - 1
-        return await self._record(record) - 1
+        return await timing(self._timed, self._by_recorder(record)) - 1
 
     async def record_revocation(self, *, token: TokenUse | None, revocation: Revocation) -> None:
         """See ``Store.record_revocation``."""
@@ -182,6 +179,13 @@ class SqliteStore:
 
     async def _record(self, operation: Operation) -> int:
         return await timing(self._timed, self._commits.submit(operation))
+
+    async def _by_recorder(self, record: CertificateRecord) -> int:
+        """Have it written by the recorder, or write it where there is none."""
+        if self._line is not None:
+            with suppress(NotSentError):
+                return await self._line.submit(record)
+        return await self._commits.submit(record)
 
     def _count(self, now: datetime) -> Census:
         database = Database(self._path, self._connect, _prepare_reader)

@@ -4,8 +4,9 @@ Invariants:
 
 * the line counts only after the recorder has said which file it writes, and that this is the file that the worker
   reads: two that were configured differently write nothing for each other;
-* what was sent when the line broke may have been written or not, and its caller is told so; what was not sent was not
-  written, and its caller writes by himself;
+* what was sent when the line broke may have been written or not, and its caller is told so; what was not sent, or not
+  to its end, was not written, and its caller writes by himself;
+* a record whose caller went away before it was sent is not sent;
 * a caller is always answered within the time limit.
 """
 
@@ -33,6 +34,10 @@ _GRACE_SECONDS = 1.0
 _KNOCK_AGAIN_SECONDS = 1.0
 
 
+_Sent = tuple[int, float, tuple[object, ...]]
+"""A record's number, until when it may be begun, and its fields."""
+
+
 class NotSentError(Exception):
     """The record did not leave this process: there is no line, or no longer."""
 
@@ -54,14 +59,14 @@ class Line:
         self._activity = activity or Activity()
         self._numbers = itertools.count()
         self._callers: dict[int, asyncio.Future[int]] = {}
-        self._unsent: list[tuple[int, float, tuple[object, ...]]] = []
+        self._unsent: list[_Sent] = []
         self._linger: asyncio.TimerHandle | None = None
         self._late: Deadlines[int] = Deadlines(self._loop, seconds + _GRACE_SECONDS, self._too_late)
         self._again: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
         self._frames = Frames()
         self._outgoing = b""
-        self._in_flight = 0
+        self._in_flight: tuple[_Sent, ...] = ()
         self._closed = False
         self.is_open = False
         """Whether the recorder has answered."""
@@ -126,10 +131,11 @@ class Line:
             self._linger = None
         if self._in_flight or not self._unsent or self._socket is None:
             return
-        self._in_flight = len(self._unsent)
-        batch, self._unsent = tuple(self._unsent), []
-        waiting, self._outgoing = bool(self._outgoing), self._outgoing + frame(batch)
-        if not waiting:
+        # Without those who went away: they do not use up their tokens for nothing.
+        wanted = [each for each in self._unsent if each[0] in self._callers and not self._callers[each[0]].done()]
+        self._in_flight, self._unsent = tuple(wanted[:_LARGEST_BATCH]), wanted[_LARGEST_BATCH:]
+        if self._in_flight:
+            self._outgoing = frame(self._in_flight)
             self._write()
 
     def _write(self) -> None:
@@ -171,7 +177,7 @@ class Line:
                 return
 
     def _settle(self, outcomes: tuple[tuple[int, object], ...]) -> None:
-        self._in_flight = 0
+        self._in_flight = ()
         self._loop.call_soon(self._loop.call_soon, self._consider)
         for number, outcome in outcomes:
             caller = self._callers.get(number)
@@ -180,8 +186,10 @@ class Line:
 
     def _too_late(self, number: int) -> None:
         caller = self._callers.get(number)
-        if caller is not None:
-            settle(caller, StoreFailed("store.outcome-unknown", "the store did not confirm the write in time"))
+        if caller is None or caller.done():
+            # Answered a moment ago, perhaps because another one of its batch was late: the line was dropped once.
+            return
+        settle(caller, StoreFailed("store.outcome-unknown", "the store did not confirm the write in time"))
         # A recorder that hangs would let everybody else wait as long.
         self._lost()
 
@@ -192,7 +200,8 @@ class Line:
     def _hang_up(self) -> None:
         """Let go of the line, and answer everybody who waits for it."""
         self.is_open = False
-        self._in_flight = 0
+        # Of a frame that lacks its end nothing is ever written.
+        sent = set() if self._outgoing else {number for number, _, _ in self._in_flight}
         if self._socket is not None:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
@@ -201,12 +210,11 @@ class Line:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        unsent = {number for number, _, _ in self._unsent}
-        self._unsent, self._outgoing, self._frames = [], b"", Frames()
+        self._in_flight, self._unsent, self._outgoing, self._frames = (), [], b"", Frames()
         for number, caller in self._callers.items():
             if caller.done():
                 continue
-            if number in unsent:
-                caller.set_exception(NotSentError())
-            else:
+            if number in sent:
                 settle(caller, StoreFailed("store.outcome-unknown", "the process that writes is gone"))
+            else:
+                caller.set_exception(NotSentError())
