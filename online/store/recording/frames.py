@@ -24,11 +24,13 @@ class Frames:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._rest = b""
+        # Grows in place: a frame of many pieces would be copied once for each of them.
+        self._rest = bytearray()
 
     def read(self, piece: bytes) -> list[Any]:
         """Take in a piece and return the values of the frames that it completes."""
-        data = self._rest + piece
+        data = self._rest
+        data += piece
         values, begin = [], 0
         while len(data) >= begin + _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data, begin)
@@ -37,5 +39,5 @@ class Frames:
                 break
             begin = content + length
             values.append(marshal.loads(data[content:begin]))  # noqa: S302 (from our own fork)
-        self._rest = data[begin:]
+        del data[:begin]
         return values

@@ -65,7 +65,8 @@ class Line:
         self._again: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
         self._frames = Frames()
-        self._outgoing = b""
+        # Cut without copying: it may be larger than a socket takes at once, by far.
+        self._outgoing = memoryview(b"")
         self._in_flight: tuple[_Sent, ...] = ()
         self._closed = False
         self.is_open = False
@@ -135,7 +136,7 @@ class Line:
         wanted = [each for each in self._unsent if each[0] in self._callers and not self._callers[each[0]].done()]
         self._in_flight, self._unsent = tuple(wanted[:_LARGEST_BATCH]), wanted[_LARGEST_BATCH:]
         if self._in_flight:
-            self._outgoing = frame(self._in_flight)
+            self._outgoing = memoryview(frame(self._in_flight))
             self._write()
 
     def _write(self) -> None:
@@ -210,7 +211,7 @@ class Line:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        self._in_flight, self._unsent, self._outgoing, self._frames = (), [], b"", Frames()
+        self._in_flight, self._unsent, self._outgoing, self._frames = (), [], memoryview(b""), Frames()
         for number, caller in self._callers.items():
             if caller.done():
                 continue
