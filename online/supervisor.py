@@ -378,7 +378,7 @@ class _Supervisor:
         """
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         before = self._config, self._remembered, self._limiter
-        wanted = self._newest
+        begun, wanted = time.monotonic(), self._newest
         try:
             config = read_config(
                 self._config.path, self._signals, seconds=_START_SECONDS, meanwhile=lambda: self._pump(0)
@@ -393,6 +393,7 @@ class _Supervisor:
                 self._succeed(place, first=place.role is not _Role.WORKER or place is first)
         except ColdrootError as error:
             self._config, self._remembered, self._limiter = before
+            self._take_back(begun)
             self._suit_recorder()
             text = f"the configuration was not reloaded, the old one stays: {error.code}: {error.message}"
             if asked or self._refused is None or self._refused.text != text:
@@ -440,6 +441,14 @@ class _Supervisor:
                 raise
         if old is not None:
             self._dismiss(old)
+
+    def _take_back(self, begun: float) -> None:
+        """Replace those beside the workers whom a reload started before it failed: another database may be theirs."""
+        for place in self._places:
+            if place.role is not _Role.WORKER and place.worker is not None and place.worker.begun >= begun:
+                self._leaving.append(place.worker)
+                self._dismiss(place.worker)
+                place.worker, place.start_at = None, time.monotonic()
 
     def _dismiss(self, worker: _Worker) -> None:
         if not worker.gone:
