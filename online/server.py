@@ -317,5 +317,3 @@ def _allow_many_connections() -> None:
     wanted = _MOST_FILES if most == resource.RLIM_INFINITY else min(_MOST_FILES, most)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-    # A core dump would hold the issuing key.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from online.accesslog import Log
-from online.child import Child, Tie, failure_of, spawn
+from online.child import Child, Tie, failure_of, leave_no_core_dump, spawn
 from online.children import Inherited, Listeners, keep, preload, record, work
 from online.config import Config
 from online.config.settings import AuthoritySource
@@ -88,6 +88,7 @@ def serve(
     """
     if not 1 <= workers <= MOST_WORKERS:
         raise RequestRejected("serve.workers", f"{workers} workers are asked for, 1 to {MOST_WORKERS} are possible")
+    leave_no_core_dump()
     # 1.
     listener = adopt() if host is None and port is None else None
     listener = listener or bind(
@@ -345,7 +346,7 @@ class _Supervisor:
 
     def _bury(self, place: _Place, worker: _Worker, now: float) -> None:
         """Decide when a dead worker's place is filled again."""
-        error = worker.error or Fatal("serve.worker-died", "a worker ended without a word")
+        error = worker.error or Fatal("serve.worker-died", "it ended without a word")
         self._log.event(f"{place.role.value} {worker.child.pid} ended: {error.code}: {error.message}")
         place.worker = None
         if isinstance(error, Unauthenticated):
@@ -424,7 +425,7 @@ class _Supervisor:
             ColdrootError: the first new worker of a reload did not start. A later one is left to ``_replace_dead``:
                 then the configuration has proved to be good.
         """
-        old = place.worker
+        old, planned = place.worker, place.start_at
         if old is not None:
             # In one place only: a child closes the descriptors of all the living, and each once.
             self._leaving.append(old)
@@ -437,7 +438,7 @@ class _Supervisor:
                 assert place.worker is not None
                 self._dismiss(place.worker)
                 self._leaving = [*(each for each in self._leaving if each is not old), place.worker]
-                place.worker = old
+                place.worker, place.start_at = old, planned
                 raise
         if old is not None:
             self._dismiss(old)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from online.deadlines import Deadlines
+from online.engine.deadlines import Deadlines
 from online.engine.machine import Context
 from online.engine.refusals import Refusal
 from online.engine.transport import Limits, TlsTransport

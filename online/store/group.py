@@ -48,17 +48,18 @@ Outcome = ColdrootError | int
 class BatchWriter(Protocol[_Work_contra]):
     """What writes. Its methods are called from several threads, but from one at a time."""
 
-    def begin(self, *, wait: bool) -> bool:
+    def begin(self, *, wait: bool, seconds: float | None = None) -> bool:
         """Take the right to write and begin a transaction.
 
         Args:
-            wait: whether to wait for it, for as long as it takes.
+            wait: whether to wait for it.
+            seconds: for how long at most; for as long as it takes when not given.
 
         Returns:
             ``False`` when that would have needed waiting, and nothing was begun.
 
         Raises:
-            StoreFailed: ``store.*``; nothing was begun.
+            StoreFailed: ``store.*``; nothing was begun. ``store.busy`` when the time is over.
         """
         ...
 
@@ -138,11 +139,12 @@ class GroupCommit(Generic[_Work]):
         self._thread = threading.Thread(target=self._help, name="store-commits", daemon=True)
         self._thread.start()
 
-    async def submit(self, work: _Work, *, is_long: bool = False) -> int:
+    async def submit(self, work: _Work, *, is_long: bool = False, seconds: float | None = None) -> int:
         """Have a write done and committed.
 
         Args:
             work: what the writer is to do.
+            seconds: how long the caller waits; the usual time when not given.
             is_long: whether it takes so long that it had better be done by the helper, in a transaction of its own.
 
         Raises:
@@ -160,7 +162,7 @@ class GroupCommit(Generic[_Work]):
             if len(self._waiting) >= _MOST_WAITING:
                 raise StoreFailed("store.busy", "too many writes are waiting")
             self._waiting.append(pending)
-        limit = loop.call_later(self._seconds, self._give_up, pending)
+        limit = loop.call_later(self._seconds if seconds is None else seconds, self._give_up, pending)
         try:
             self._consider(loop)
             return await pending.future
@@ -186,7 +188,7 @@ class GroupCommit(Generic[_Work]):
 
     def _give_up(self, pending: _Pending[_Work]) -> None:
         if self._abandon(pending):
-            pending.settle(StoreFailed("store.busy", "the store did not get its turn to write in time"))
+            pending.settle(busy())
         else:
             pending.settle(StoreFailed("store.outcome-unknown", "the store did not confirm the write in time"))
 
@@ -363,6 +365,11 @@ def write_alone(writer: BatchWriter[_Work], work: _Work) -> Outcome:
     except Exception as error:  # noqa: BLE001 (whatever it was, the caller waits for an answer)
         return said(error)
     return outcome
+
+
+def busy() -> StoreFailed:
+    """Return the failure of a write whose turn did not come in time: nothing was written."""
+    return StoreFailed("store.busy", "the store did not get its turn to write in time")
 
 
 def said(error: Exception) -> StoreFailed:

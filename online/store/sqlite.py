@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -29,7 +30,7 @@ from online.store.activity import Activity
 from online.store.answers import Timed, timing
 from online.store.census import census_of, census_statement
 from online.store.crls import SqliteCrls
-from online.store.group import BatchWriter, GroupCommit, Outcome
+from online.store.group import BatchWriter, GroupCommit, Outcome, busy
 from online.store.operations import CertificateRecord, Operation
 from online.store.protocol import Census, CertificateRow, Lineage, Revocation, Standing, TokenUse
 from online.store.recording.door import Door
@@ -100,7 +101,7 @@ class SqliteStore:
             writer.close()
             raise
         self._commits = GroupCommit[Operation](writer, seconds=seconds, activity=activity)
-        self._path, self._connect, self._timed = path, connect, timed
+        self._path, self._connect, self._timed, self._seconds = path, connect, timed, seconds
         self.crls = SqliteCrls(self._commits.submit, lambda: Database(path, connect, _prepare_reader))
         """The revocation lists."""
         self._line = None if door is None else Line(door, file=self._reader.file, seconds=seconds, activity=activity)
@@ -181,11 +182,12 @@ class SqliteStore:
         return await timing(self._timed, self._commits.submit(operation))
 
     async def _by_recorder(self, record: CertificateRecord) -> int:
-        """Have it written by the recorder, or write it where there is none."""
+        """Have it written by the recorder, or write it where there is none, with what is left of the time."""
+        until = time.monotonic() + self._seconds
         if self._line is not None:
             with suppress(NotSentError):
                 return await self._line.submit(record)
-        return await self._commits.submit(record)
+        return await self._commits.submit(record, seconds=until - time.monotonic())
 
     def _count(self, now: datetime) -> Census:
         database = Database(self._path, self._connect, _prepare_reader)
@@ -313,7 +315,7 @@ class _Writer:
         """Device and inode of what is written."""
         return self._database.identity
 
-    def begin(self, *, wait: bool) -> bool:
+    def begin(self, *, wait: bool, seconds: float | None = None) -> bool:
         """See ``BatchWriter.begin``.
 
         1. The turn among the processes that keep to our lock.
@@ -321,7 +323,11 @@ class _Writer:
         3. SQLite's own lock, which only a stranger can hold: there is waiting for him, within limits.
         """
         # 1.
-        if not (wait or self._database.is_open) or not self._turn.take(wait=wait):
+        if not (wait or self._database.is_open):
+            return False
+        if not self._turn.take(wait=wait, seconds=seconds):
+            if wait:
+                raise busy()
             return False
         try:
             # 2.

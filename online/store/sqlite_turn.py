@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from online.store.sqlite_file import missing
 from shared import durable
 from shared.errors import StoreFailed
+
+_POLL_SECONDS = 0.002
 
 
 class Turn:
@@ -24,11 +27,13 @@ class Turn:
         self._lock_path = path.with_name(f"{path.name}.lock")
         self._lock = -1
 
-    def take(self, *, wait: bool) -> bool:
+    def take(self, *, wait: bool, seconds: float | None = None) -> bool:
         """Take the turn.
 
         Args:
-            wait: whether to wait for it, for as long as it takes.
+            wait: whether to wait for it, in the line.
+            seconds: for how long at most, and then outside of the line, which nobody can leave; for as long as it
+                takes when not given.
 
         Returns:
             ``False`` when somebody else has it.
@@ -36,6 +41,16 @@ class Turn:
         Raises:
             StoreFailed: ``store.missing`` or ``store.lock``.
         """
+        if not wait or seconds is None:
+            return self._take(wait=wait)
+        until = time.monotonic() + seconds
+        while not self._take(wait=False):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _take(self, *, wait: bool) -> bool:
         try:
             if self._lock < 0:
                 # The lock file holds nothing and may be made anew, but not where there is no database.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from online.store.activity import Activity
-from online.store.group import BatchWriter, Outcome
+from online.store.group import BatchWriter, Outcome, busy
 from online.store.operations import CertificateRecord, Operation
 from online.store.recording.door import Door
 from online.store.recording.frames import Frames, frame
@@ -58,10 +58,11 @@ class GatedWriter:
         self.turn_gate.set()
         self.commit_gate.set()
 
-    def begin(self, *, wait: bool) -> bool:
+    def begin(self, *, wait: bool, seconds: float | None = None) -> bool:
         assert wait
         self.beginning.set()
-        self.turn_gate.wait(LIMIT)
+        if not self.turn_gate.wait(LIMIT if seconds is None else min(LIMIT, seconds)):
+            raise busy()
         if self.turn_failures:
             raise self.turn_failures.pop()
         assert not self.written

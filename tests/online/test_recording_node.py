@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -266,12 +267,40 @@ def test_a_reload_that_a_killed_worker_ends_leaves_all_with_the_old_database(
         for each in set(node.workers()) - workers:
             os.kill(each, signal.SIGKILL)
         node.wait_for("the configuration was not reloaded", since=since)
-        until(lambda: len(node.children()) == 5 and not any(has_open(each, other) for each in node.children()))
-        until(lambda: set(node.workers()) == workers)
-        # The old recorder waits for its workers, who are still here; the next one takes over when it is gone.
-        os.kill(recorder, signal.SIGKILL)
+        until(lambda: len(node.children()) == 4 and not any(has_open(each, other) for each in node.children()))
+        assert set(node.workers()) == workers
         assert records_all(node, load) != recorder
         load.check()
+
+
+def test_a_recorder_that_somebody_tells_to_stop_is_replaced(home: NodeHome, loaded: Callable[[Node], Load]) -> None:
+    """Without this, one signal by mistake would leave later workers without a recorder, and nobody would notice."""
+    with running(home, workers=2) as node:
+        load = loaded(node)
+        told = records_all(node, load)
+        with load.at_work():
+            load.wait_for_more(5)
+            os.kill(told, signal.SIGTERM)
+            load.wait_for_more(10)
+        assert set(load.count()) == {201}
+        until(lambda: not lives(told))
+        assert records_all(node, load) != told
+        load.check()
+
+
+def test_a_turn_that_somebody_holds_is_no_fault_of_the_recorder(home: NodeHome, loaded: Callable[[Node], Load]) -> None:
+    """Without this, a client would wait twice as long to hear that the store is busy, or hear that nobody knows."""
+    with running(home, workers=2) as node:
+        load = loaded(node)
+        recorder = records_all(node, load)
+        with (home.path / "db" / "coldroot.db.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert load.one() == 503
+        assert load.slowest < _LIMIT / 2
+        node.wait_for("store.busy")
+        assert not any("outcome-unknown" in line for line in node.lines)
+        assert records_all(node, load) == recorder
+        load.check_again()
 
 
 def test_a_stop_in_a_race_with_clients_records_what_was_answered(

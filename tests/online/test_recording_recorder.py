@@ -126,30 +126,51 @@ async def test_a_batch_may_arrive_in_pieces_of_one_byte(door: Door, writer: Gate
             assert heard == [*FILE, *[(0, 0), (1, 2), (2, 4)] * 2]
 
 
-async def test_a_recorder_that_leaves_takes_no_new_lines_and_waits_for_the_last(
-    door: Door, writer: GatedWriter
-) -> None:
-    """A reload would break the lines of workers that still serve, or leave a recorder behind for ever."""
-    with serving(writer, door) as served:
-        with calling(door) as one, calling(door) as other:
+async def test_a_recorder_that_leaves_hands_its_workers_over(door: Door, writer: GatedWriter) -> None:
+    """A reload would break what is under way, or leave an old recorder behind for as long as workers live."""
+    with calling(door) as one, calling(door) as other:
+        with serving(writer, door) as served:
             await is_open(one)
             await is_open(other)
             assert not served.recorder.done
+            writer.commit_gate.clear()
+            under_way = asyncio.create_task(one.submit(numbered(2)))
+            await asyncio.to_thread(writer.committing.wait, LIMIT)
             served.ask(served.recorder.leave)
             served.ask(served.recorder.leave)
-            await until(lambda: served.recorder._leaving)
+            writer.commit_gate.set()
+            assert await under_way == 2
+            await until(lambda: served.recorder.done)
             with calling(door) as late:
-                assert await one.submit(numbered(2)) == 2
-                one.close()
-                await until(lambda: len(served.recorder._workers) == 1)
-                assert not served.recorder.done
-                assert await other.submit(numbered(4)) == 4
                 assert not late.is_open
-                # Whoever knocked in vain is the next one's.
-                with serving(writer, door):
-                    await is_open(late)
-                    assert await late.submit(numbered(6)) == 6
-        await until(lambda: served.recorder.done)
+        with serving(writer, door):
+            # Whoever knocked meanwhile is the next one's.
+            await is_open(one)
+            await is_open(other)
+            assert await one.submit(numbered(4)) == 4
+            assert await other.submit(numbered(6)) == 6
+
+
+async def test_a_worker_finishes_what_is_under_way_before_it_finds_another_recorder(door: Door) -> None:
+    """What the old recorder has would be told as unknown, though it is about to be written."""
+    with calling(door) as line:
+        puppet = await Puppet.at(door)
+        puppet.say(FILE)
+        await is_open(line)
+        task = asyncio.create_task(line.submit(numbered(2)))
+        ((number, _, _),) = (await puppet.hear())[0]
+        puppet.say(None)
+        await until(lambda: not line.is_open)
+        with pytest.raises(NotSentError):
+            await line.submit(numbered(4))
+        assert door.answer() is None
+        puppet.say(((number, 8),))
+        assert await task == 8
+        successor = await Puppet.at(door)
+        successor.say(FILE)
+        await is_open(line)
+        puppet.socket.close()
+        successor.socket.close()
 
 
 @pytest.mark.usefixtures("at_once")

@@ -32,7 +32,8 @@ class GatedWriter:
         self.turn_gate.set()
         self.commit_gate.set()
 
-    def begin(self, *, wait: bool) -> bool:
+    def begin(self, *, wait: bool, seconds: float | None = None) -> bool:
+        assert seconds is None
         with self.alone():
             if not self.turn_gate.is_set():
                 if not wait:

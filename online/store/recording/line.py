@@ -7,7 +7,7 @@ Invariants:
 * what was sent when the line broke may have been written or not, and its caller is told so; what was not sent, or not
   to its end, was not written, and its caller writes by himself;
 * a record whose caller went away before it was sent is not sent;
-* a caller is always answered within the time limit.
+* whoever waits is answered within the time limit, by the recorder or by this worker, or writes with what is left of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import itertools
 import socket
 import time
 
-from online.deadlines import Deadlines
 from online.store.activity import Activity
 from online.store.answers import settle
 from online.store.operations import CertificateRecord
@@ -29,8 +28,8 @@ from shared.errors import StoreFailed
 _LINGER_SECONDS = 0.002
 _LARGEST_BATCH = 256
 _READ_AT_ONCE = 64 << 10
-# What the recorder did not begin in time it leaves undone and says so; so long is its answer waited for.
-_GRACE_SECONDS = 1.0
+# So much of a caller's time the recorder has to begin; what is left is for the commit and the answer.
+_TO_BEGIN = 0.8
 _KNOCK_AGAIN_SECONDS = 1.0
 
 
@@ -61,7 +60,7 @@ class Line:
         self._callers: dict[int, asyncio.Future[int]] = {}
         self._unsent: list[_Sent] = []
         self._linger: asyncio.TimerHandle | None = None
-        self._late: Deadlines[int] = Deadlines(self._loop, seconds + _GRACE_SECONDS, self._too_late)
+        self._patience: asyncio.TimerHandle | None = None
         self._again: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
         self._frames = Frames()
@@ -69,9 +68,14 @@ class Line:
         self._outgoing = memoryview(b"")
         self._in_flight: tuple[_Sent, ...] = ()
         self._closed = False
-        self.is_open = False
-        """Whether the recorder has answered."""
+        # Whether the recorder has said which file it writes, and whether it has said that it is about to end.
+        self._greeted = self._leaving = False
         self._knock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a recorder that takes records."""
+        return self._greeted and not self._leaving
 
     async def submit(self, record: CertificateRecord) -> int:
         """Have a record written and committed.
@@ -89,13 +93,11 @@ class Line:
         number = next(self._numbers)
         future: asyncio.Future[int] = self._loop.create_future()
         self._callers[number] = future
-        self._late.begin(number)
-        self._unsent.append((number, time.monotonic() + self._seconds, record.fields()))
+        self._unsent.append((number, time.monotonic() + _TO_BEGIN * self._seconds, record.fields()))
         self._consider()
         try:
             return await future
         finally:
-            self._late.end(number)
             self._callers.pop(number, None)
 
     def close(self) -> None:
@@ -119,7 +121,7 @@ class Line:
 
     def _consider(self) -> None:
         """Send what is unsent if nobody is left who could join; see to it that it goes soon if there is."""
-        if self._in_flight or not self._unsent:
+        if self._in_flight or not self._unsent or not self.is_open:
             return
         if len(self._unsent) >= min(self._activity.count, _LARGEST_BATCH):
             self._send()
@@ -130,13 +132,14 @@ class Line:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        if self._in_flight or not self._unsent or self._socket is None:
+        if self._in_flight or not self._unsent or not self.is_open:
             return
         # Without those who went away: they do not use up their tokens for nothing.
         wanted = [each for each in self._unsent if each[0] in self._callers and not self._callers[each[0]].done()]
-        self._in_flight, self._unsent = tuple(wanted[:_LARGEST_BATCH]), wanted[_LARGEST_BATCH:]
-        if self._in_flight:
-            self._outgoing = memoryview(frame(self._in_flight))
+        batch, self._unsent = tuple(wanted[:_LARGEST_BATCH]), wanted[_LARGEST_BATCH:]
+        if batch:
+            self._in_flight, self._outgoing = batch, memoryview(frame(batch))
+            self._patience = self._loop.call_later(self._seconds, self._hung)
             self._write()
 
     def _write(self) -> None:
@@ -168,31 +171,42 @@ class Line:
             self._lost()
             return
         for value in self._frames.read(piece):
-            if self.is_open:
+            if value is None:
+                self._leaving = True
+            elif self._greeted:
                 self._settle(value)
             elif value == self._file:
-                self.is_open = True
+                self._greeted = True
             else:
                 # Another node's configuration, during a reload: its recorder goes when its workers do.
                 self._lost()
                 return
+        if self._leaving and not self._in_flight:
+            # There is another one already, or soon.
+            self._hang_up()
+            self._knock()
 
     def _settle(self, outcomes: tuple[tuple[int, object], ...]) -> None:
         self._in_flight = ()
+        self._forget_patience()
         self._loop.call_soon(self._loop.call_soon, self._consider)
         for number, outcome in outcomes:
             caller = self._callers.get(number)
             if caller is not None:
                 settle(caller, outcome if isinstance(outcome, int) else told_error(outcome))  # type: ignore[arg-type]
 
-    def _too_late(self, number: int) -> None:
-        caller = self._callers.get(number)
-        if caller is None or caller.done():
-            # Answered a moment ago, perhaps because another one of its batch was late: the line was dropped once.
-            return
-        settle(caller, StoreFailed("store.outcome-unknown", "the store did not confirm the write in time"))
-        # A recorder that hangs would let everybody else wait as long.
-        self._lost()
+    def _hung(self) -> None:
+        """Give up a recorder that does not answer: it would let everybody else wait as long."""
+        self._patience = None
+        # This process may have been the one that slept, and the answers lie ready.
+        self._readable()
+        if self._in_flight:
+            self._lost()
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _lost(self) -> None:
         self._hang_up()
@@ -200,7 +214,8 @@ class Line:
 
     def _hang_up(self) -> None:
         """Let go of the line, and answer everybody who waits for it."""
-        self.is_open = False
+        self._greeted = self._leaving = False
+        self._forget_patience()
         # Of a frame that lacks its end nothing is ever written.
         sent = set() if self._outgoing else {number for number, _, _ in self._in_flight}
         if self._socket is not None:
@@ -216,6 +231,6 @@ class Line:
             if caller.done():
                 continue
             if number in sent:
-                settle(caller, StoreFailed("store.outcome-unknown", "the process that writes is gone"))
+                settle(caller, StoreFailed("store.outcome-unknown", "the process that writes did not confirm it"))
             else:
                 caller.set_exception(NotSentError())

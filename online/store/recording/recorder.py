@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from online.store.group import BatchWriter, Outcome, said, write_alone
+from online.store.group import BatchWriter, Outcome, busy, said, write_alone
 from online.store.operations import CertificateRecord, Operation
 from online.store.recording.door import Door
 from online.store.recording.frames import Frames, frame
 from online.told_errors import tell
-from shared.errors import StoreFailed
 
 _READ_AT_ONCE = 256 << 10
+_LEAVING = frame(None)
 
 
 @dataclass(eq=False, slots=True)
@@ -78,10 +78,12 @@ class Recorder:
         self._selector.unregister(descriptor)
 
     def leave(self) -> None:
-        """Take no new lines, and be done when the last one is closed: workers end after their clients."""
+        """Take no new lines, ask workers to find another recorder, and be done when the last line is closed."""
         if not self._leaving:
             self._leaving = True
             self._selector.unregister(self._door)
+            for each in tuple(self._workers):
+                self._say(each, _LEAVING)
 
     def turn(self, seconds: float) -> None:
         """Take in what has arrived, or wait for it so long; then write it."""
@@ -132,24 +134,22 @@ class Recorder:
         """Write records together; each alone where one of them spoils it for all."""
         writer = self._writer
         try:
-            writer.begin(wait=True)
+            # Not for longer than the first of them waits: whoever holds the turn may hold it for long.
+            writer.begin(wait=True, seconds=min(each.until for each in wanted) - time.monotonic())
         except Exception as error:  # noqa: BLE001 (whatever it was, callers wait for an answer)
             return [said(error) for _ in wanted]
         now = time.monotonic()
-        timely = [each.record for each in wanted if each.until > now]
-        written = self._together(timely)
-        late = StoreFailed("store.busy", "the store did not get its turn to write in time")
-        outcomes = iter(written)
-        return [next(outcomes) if each.until > now else late for each in wanted]
+        outcomes = iter(self._together([each for each in wanted if each.until > now]))
+        return [next(outcomes) if each.until > now else busy() for each in wanted]
 
-    def _together(self, records: Sequence[CertificateRecord]) -> Sequence[Outcome]:
-        writer = self._writer
+    def _together(self, timely: Sequence[_Wanted]) -> Sequence[Outcome]:
+        writer, records = self._writer, [each.record for each in timely]
         try:
             outcomes = writer.write(records)
         except Exception as error:  # noqa: BLE001 (as in _write)
             failure = said(error)
             if len(records) > 1 and writer.may_retry(failure):
-                return [write_alone(writer, each) for each in records]
+                return [self._alone(each) for each in timely]
             return [failure for _ in records]
         try:
             writer.commit()
@@ -157,6 +157,9 @@ class Recorder:
             # Not tried again, for it may have happened.
             return [said(error) for _ in records]
         return outcomes
+
+    def _alone(self, wanted: _Wanted) -> Outcome:
+        return write_alone(self._writer, wanted.record) if wanted.until > time.monotonic() else busy()
 
     def _say(self, worker: _Worker, message: bytes) -> None:
         if worker not in self._workers:
