@@ -59,7 +59,8 @@ class GatedWriter:
         self.commit_gate.set()
 
     def begin(self, *, wait: bool, seconds: float | None = None) -> bool:
-        assert wait
+        if not wait and not self.turn_gate.is_set():
+            return False
         self.beginning.set()
         if not self.turn_gate.wait(LIMIT if seconds is None else min(LIMIT, seconds)):
             raise busy()

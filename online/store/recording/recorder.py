@@ -134,8 +134,9 @@ class Recorder:
         """Write records together; each alone where one of them spoils it for all."""
         writer = self._writer
         try:
-            # Not for longer than the first of them waits: whoever holds the turn may hold it for long.
-            writer.begin(wait=True, seconds=min(each.until for each in wanted) - time.monotonic())
+            if not writer.begin(wait=False):
+                # Not for longer than the first of them waits: whoever holds the turn may hold it for long.
+                writer.begin(wait=True, seconds=min(each.until for each in wanted) - time.monotonic())
         except Exception as error:  # noqa: BLE001 (whatever it was, callers wait for an answer)
             return [said(error) for _ in wanted]
         now = time.monotonic()
