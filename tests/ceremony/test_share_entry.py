@@ -268,7 +268,9 @@ def _session(keys: list[bytes]) -> tuple[bytes, int]:
             time.sleep(0.02)
         while process.poll() is None:
             output += _available(controller)
-        output += _available(controller)
+        # A terminal hands out 4 KiB at a time, and there may be more.
+        while rest := _available(controller):
+            output += rest
         assert termios.tcgetattr(terminal_side)[3] == before[3]
     finally:
         process.kill()
