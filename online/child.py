@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -107,11 +106,6 @@ def spawn(run: Callable[[Tie], None], *, forget: tuple[int, ...] = ()) -> Child:
     return Child(pid=pid, reports=reports, _lifeline=lifeline)
 
 
-def leave_no_core_dump() -> None:
-    """Have this process leave none: it would hold the issuing key, or what was answered for it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def failure_of(report: Mapping[str, object]) -> ColdrootError | None:
     """Return the error that a report tells of, if it does."""
     failed = report.get("failed")
@@ -130,7 +124,6 @@ def _run(run: Callable[[Tie], None], tie: Tie) -> int:
     # A hang-up is for the parent, which replaces its children one by one.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-    leave_no_core_dump()
     try:
         run(tie)
     except ColdrootError as error:

@@ -21,6 +21,7 @@ The life of ``serve`` (the numbers return in the code):
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import time
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from online.accesslog import Log
-from online.child import Child, Tie, failure_of, leave_no_core_dump, spawn
+from online.child import Child, Tie, failure_of, spawn
 from online.children import Inherited, Listeners, keep, preload, record, work
 from online.config import Config
 from online.config.settings import AuthoritySource
@@ -88,7 +89,8 @@ def serve(
     """
     if not 1 <= workers <= MOST_WORKERS:
         raise RequestRejected("serve.workers", f"{workers} workers are asked for, 1 to {MOST_WORKERS} are possible")
-    leave_no_core_dump()
+    # A core dump would hold the issuing key, or what was answered for it. All children have this from here.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # 1.
     listener = adopt() if host is None and port is None else None
     listener = listener or bind(

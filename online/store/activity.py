@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sized
 from types import TracebackType
 
+LARGEST_BATCH = 256
+LINGER_SECONDS = 0.002
+"""So long a write waits for company at most."""
+
 
 class Activity:
     """Counts clients in a TLS handshake or in a request.
@@ -27,6 +31,10 @@ class Activity:
     def count(self) -> int:
         """How many are served now."""
         return self.requests + len(self.handshakes)
+
+    def is_complete(self, waiting: int) -> bool:
+        """Tell whether so many waiting writes are a batch: nobody is left who could join, or there is no more room."""
+        return waiting >= min(self.count, LARGEST_BATCH)
 
     def __enter__(self) -> None:
         """Count one request more."""

@@ -28,7 +28,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from online.store.activity import Activity
+from online.store.activity import LARGEST_BATCH, LINGER_SECONDS, Activity
 from online.store.answers import settle
 from shared.errors import ColdrootError, Fatal, StoreFailed
 
@@ -36,8 +36,6 @@ _Work = TypeVar("_Work")
 _Work_contra = TypeVar("_Work_contra", contravariant=True)
 
 _MOST_WAITING = 4096
-_LARGEST_BATCH = 256
-_LINGER_SECONDS = 0.002
 # The helper holds the turn for its loop, and other processes wait: a loop that does not come is not waited for.
 _PICK_UP_SECONDS = 0.1
 _CLOSING_SECONDS = 10.0
@@ -206,13 +204,13 @@ class GroupCommit(Generic[_Work]):
         if self._in_flight:
             # When that batch ends, each loop with a waiting write considers again.
             return
-        if self._activity is not None and len(self._waiting) >= min(self._activity.count, _LARGEST_BATCH):
+        if self._activity is not None and self._activity.is_complete(len(self._waiting)):
             self._send_off(loop)
         elif self._timer is None or self._timer[0] is not loop:
             send = partial(self._send_off, loop)
             self._timer = (
                 loop,
-                loop.call_soon(send) if self._activity is None else loop.call_later(_LINGER_SECONDS, send),
+                loop.call_soon(send) if self._activity is None else loop.call_later(LINGER_SECONDS, send),
             )
 
     def _send_off(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -266,7 +264,7 @@ class GroupCommit(Generic[_Work]):
     def _take(self) -> list[_Pending[_Work]]:
         batch: list[_Pending[_Work]] = []
         with self._guard:
-            while self._waiting and len(batch) < _LARGEST_BATCH:
+            while self._waiting and len(batch) < LARGEST_BATCH:
                 pending = self._waiting[0]
                 is_long = pending.is_long and pending.state is _State.WAITING
                 if is_long and batch:

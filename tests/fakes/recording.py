@@ -12,10 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
+from fakes.gates import LIMIT, GatedCommits
 
 from online.store.activity import Activity
 from online.store.group import BatchWriter, Outcome, busy
 from online.store.operations import CertificateRecord, Operation
+from online.store.recording import line as line_module
 from online.store.recording.door import Door
 from online.store.recording.frames import Frames, frame
 from online.store.recording.line import Line
@@ -24,7 +26,6 @@ from shared.errors import ColdrootError, RequestRejected, StoreFailed
 
 FILE = (7, 11)
 SECONDS = 20.0
-LIMIT = 30.0
 LARGE = 300 << 10
 
 
@@ -41,22 +42,15 @@ def numbered(number: int, *, size: int = 0) -> CertificateRecord:
     )
 
 
-class GatedWriter:
+class GatedWriter(GatedCommits):
     """Notes the numbers of records, but only while its gates are open; a negative number breaks its batch."""
 
     def __init__(self) -> None:
-        self.turn_gate = threading.Event()
-        self.commit_gate = threading.Event()
+        super().__init__()
         self.beginning = threading.Event()
-        self.committing = threading.Event()
-        self.batches: list[list[int]] = []
         self.attempts: list[list[int]] = []
-        self.written: list[int] = []
         self.turn_failures: list[Exception] = []
         self.write_failures: list[Exception] = []
-        self.commit_failures: list[Exception] = []
-        self.turn_gate.set()
-        self.commit_gate.set()
 
     def begin(self, *, wait: bool, seconds: float | None = None) -> bool:
         if not wait and not self.turn_gate.is_set():
@@ -79,18 +73,6 @@ class GatedWriter:
             raise StoreFailed("store.conflict", "no such number")
         self.written = numbers
         return [RequestRejected("odd", f"{each} is odd", hint="an even one") if each % 2 else each for each in numbers]
-
-    def commit(self) -> None:
-        self.committing.set()
-        self.commit_gate.wait(LIMIT)
-        written, self.written = self.written, []
-        if self.commit_failures:
-            raise self.commit_failures.pop()
-        if written:
-            self.batches.append(written)
-
-    def may_retry(self, failure: StoreFailed) -> bool:
-        return failure.code == "store.conflict"
 
     def close(self) -> None:
         pass
@@ -162,6 +144,26 @@ class Puppet:
             await asyncio.sleep(0.002)
 
 
+@pytest.fixture(name="door")
+def door_fixture() -> Iterator[Door]:
+    """A door, closed in the end."""
+    made = Door()
+    yield made
+    made.close()
+
+
+@pytest.fixture(name="writer")
+def writer_fixture() -> GatedWriter:
+    """A writer with its gates open."""
+    return GatedWriter()
+
+
+@pytest.fixture(name="at_once")
+def at_once_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Knock again sooner than a node does."""
+    monkeypatch.setattr(line_module, "_KNOCK_AGAIN_SECONDS", 0.02)
+
+
 @contextmanager
 def serving(writer: GatedWriter, door: Door, *, file: tuple[int, int] = FILE) -> Iterator[Served]:
     """Have a recorder at work until the block ends."""
@@ -197,6 +199,14 @@ async def until(condition: Callable[[], object]) -> None:
 async def is_open(line: Line) -> None:
     """Wait until a line is greeted."""
     await until(lambda: line.is_open)
+
+
+async def held(writer: GatedWriter, line: Line, number: int) -> asyncio.Task[int]:
+    """Submit a record, and return when the writer has it and waits at its closed gate for the commit."""
+    writer.commit_gate.clear()
+    task = asyncio.create_task(line.submit(numbered(number)))
+    await asyncio.to_thread(writer.committing.wait, LIMIT)
+    return task
 
 
 async def outcomes(line: Line, numbers: Sequence[int]) -> list[int | BaseException]:

@@ -5,51 +5,35 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 import pytest
+from fakes.gates import LIMIT
 from fakes.recording import (
     FILE,
     LARGE,
-    LIMIT,
     SECONDS,
     GatedWriter,
     Puppet,
+    at_once_fixture,  # noqa: F401 (a fixture, as the others that end so)
     calling,
     code_of,
+    door_fixture,  # noqa: F401
+    held,
     is_open,
     numbered,
     outcomes,
     serving,
     until,
+    writer_fixture,  # noqa: F401
 )
 
 from online.loop import loop_factory
 from online.store.activity import Activity
-from online.store.recording import line as line_module
 from online.store.recording.door import Door
 from online.store.recording.line import Line, NotSentError
 from shared.errors import RequestRejected, StoreFailed
-
-
-@pytest.fixture
-def door() -> Iterator[Door]:
-    made = Door()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def writer() -> GatedWriter:
-    return GatedWriter()
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Knock again sooner than a node does."""
-    monkeypatch.setattr(line_module, "_KNOCK_AGAIN_SECONDS", 0.02)
-
 
 # What goes through.
 
@@ -70,9 +54,7 @@ async def test_no_answer_before_the_commit(door: Door, writer: GatedWriter) -> N
     """A reply before the commit is a certificate that a power cut un-issues."""
     with serving(writer, door), calling(door) as line:
         await is_open(line)
-        writer.commit_gate.clear()
-        task = asyncio.create_task(line.submit(numbered(2)))
-        await asyncio.to_thread(writer.committing.wait, LIMIT)
+        task = await held(writer, line, 2)
         done, _ = await asyncio.wait({task}, timeout=0.1)
         assert not done
         writer.commit_gate.set()
@@ -84,9 +66,7 @@ async def test_records_of_two_lines_share_a_transaction(door: Door, writer: Gate
     with serving(writer, door), calling(door) as one, calling(door) as other, calling(door) as third:
         for each in (one, other, third):
             await is_open(each)
-        writer.commit_gate.clear()
-        tasks = [asyncio.create_task(one.submit(numbered(0)))]
-        await asyncio.to_thread(writer.committing.wait, LIMIT)
+        tasks = [await held(writer, one, 0)]
         # Both lie in the recorder's sockets before it looks again.
         tasks += [asyncio.create_task(other.submit(numbered(2))), asyncio.create_task(third.submit(numbered(4)))]
         await until(lambda: other._in_flight and third._in_flight)
@@ -330,9 +310,7 @@ async def test_a_caller_that_went_away_before_it_was_sent_writes_nothing(door: D
     """A client that hangs up while waiting must not lose its token for nothing."""
     with serving(writer, door), calling(door) as line:
         await is_open(line)
-        writer.commit_gate.clear()
-        first = asyncio.create_task(line.submit(numbered(0)))
-        await asyncio.to_thread(writer.committing.wait, LIMIT)
+        first = await held(writer, line, 0)
         gone = asyncio.create_task(line.submit(numbered(2)))
         stays = asyncio.create_task(line.submit(numbered(4)))
         await asyncio.sleep(0)
@@ -347,9 +325,7 @@ async def test_a_caller_that_goes_away_in_flight_disturbs_nobody(door: Door, wri
     """An answer for somebody who is gone must not break the line for those who are not."""
     with serving(writer, door), calling(door) as line:
         await is_open(line)
-        writer.commit_gate.clear()
-        gone = asyncio.create_task(line.submit(numbered(0)))
-        await asyncio.to_thread(writer.committing.wait, LIMIT)
+        gone = await held(writer, line, 0)
         gone.cancel()
         with suppress(asyncio.CancelledError):
             await gone

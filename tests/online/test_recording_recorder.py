@@ -7,49 +7,33 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fakes.gates import LIMIT
 from fakes.recording import (
     FILE,
-    LIMIT,
     SECONDS,
     GatedWriter,
     Puppet,
+    at_once_fixture,  # noqa: F401 (a fixture, as the others that end so)
     calling,
+    door_fixture,  # noqa: F401
+    held,
     is_open,
     numbered,
     serving,
     until,
+    writer_fixture,  # noqa: F401
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from online.store.recording import line as line_module
 from online.store.recording.door import Door
 from online.store.recording.frames import Frames, frame
 from online.store.recording.line import NotSentError
 
 _MOST_KNOCKS = 100_000
-
-
-@pytest.fixture
-def door() -> Iterator[Door]:
-    made = Door()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def writer() -> GatedWriter:
-    return GatedWriter()
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Knock again sooner than a node does."""
-    monkeypatch.setattr(line_module, "_KNOCK_AGAIN_SECONDS", 0.02)
 
 
 async def test_a_worker_that_reads_no_answers_is_dropped_and_holds_up_nobody(door: Door, writer: GatedWriter) -> None:
@@ -133,9 +117,7 @@ async def test_a_recorder_that_leaves_hands_its_workers_over(door: Door, writer:
             await is_open(one)
             await is_open(other)
             assert not served.recorder.done
-            writer.commit_gate.clear()
-            under_way = asyncio.create_task(one.submit(numbered(2)))
-            await asyncio.to_thread(writer.committing.wait, LIMIT)
+            under_way = await held(writer, one, 2)
             served.ask(served.recorder.leave)
             served.ask(served.recorder.leave)
             writer.commit_gate.set()

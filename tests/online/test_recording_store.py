@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from fakes.clock import NOON
+from fakes.gates import LIMIT
 from fakes.recording import (
     LARGE,
-    LIMIT,
     Puppet,
     Served,
     code_of,
+    door_fixture,  # noqa: F401 (a fixture)
     is_open,
     until,
 )
@@ -29,13 +30,6 @@ from online.store.recording.door import Door
 from online.store.recording.line import Line
 from online.store.sqlite import SqliteStore, create_database, open_writer
 from shared.errors import PolicyDenied, StoreFailed, Unauthenticated
-
-
-@pytest.fixture
-def door() -> Iterator[Door]:
-    made = Door()
-    yield made
-    made.close()
 
 
 @pytest.fixture

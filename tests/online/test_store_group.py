@@ -9,28 +9,22 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 import pytest_asyncio
+from fakes.gates import GatedCommits
 
 from online.store.activity import Activity
 from online.store.group import GroupCommit, Outcome
 from shared.errors import RequestRejected, StoreFailed
 
 
-class GatedWriter:
+class GatedWriter(GatedCommits):
     """Writes numbers into a list, but only while its gates are open; a negative number breaks its batch."""
 
     def __init__(self) -> None:
-        self.turn_gate = threading.Event()
-        self.commit_gate = threading.Event()
-        self.committing = threading.Event()
-        self.batches: list[list[int]] = []
-        self.written: list[int] = []
+        super().__init__()
         self.writers: list[threading.Thread] = []
         self.turns_to_refuse = 0
-        self.commit_failures: list[Exception] = []
         self.owner: threading.Thread | None = None
         self.closed = threading.Event()
-        self.turn_gate.set()
-        self.commit_gate.set()
 
     def begin(self, *, wait: bool, seconds: float | None = None) -> bool:
         assert seconds is None
@@ -55,16 +49,7 @@ class GatedWriter:
 
     def commit(self) -> None:
         with self.alone():
-            self.committing.set()
-            self.commit_gate.wait(30)
-            written, self.written = self.written, []
-            if self.commit_failures:
-                raise self.commit_failures.pop()
-            if written:
-                self.batches.append(written)
-
-    def may_retry(self, failure: StoreFailed) -> bool:
-        return failure.code == "store.conflict"
+            super().commit()
 
     def close(self) -> None:
         self.closed.set()

@@ -7,6 +7,7 @@ anywhere else.
 from __future__ import annotations
 
 import marshal
+import socket
 import struct
 from typing import Any
 
@@ -26,6 +27,21 @@ class Frames:
         """Begin with nothing."""
         # Grows in place: a frame of many pieces would be copied once for each of them.
         self._rest = bytearray()
+
+    def receive(self, line: socket.socket, most: int) -> list[Any] | None:
+        """Read from a line what is there, and return the values of the frames that it completes; ``None`` at its end.
+
+        Args:
+            line: does not block.
+            most: bytes to read.
+        """
+        try:
+            piece = line.recv(most)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        return self.read(piece) if piece else None
 
     def read(self, piece: bytes) -> list[Any]:
         """Take in a piece and return the values of the frames that it completes."""

@@ -17,7 +17,7 @@ import itertools
 import socket
 import time
 
-from online.store.activity import Activity
+from online.store.activity import LARGEST_BATCH, LINGER_SECONDS, Activity
 from online.store.answers import settle
 from online.store.operations import CertificateRecord
 from online.store.recording.door import Door
@@ -25,8 +25,6 @@ from online.store.recording.frames import Frames, frame
 from online.told_errors import told_error
 from shared.errors import StoreFailed
 
-_LINGER_SECONDS = 0.002
-_LARGEST_BATCH = 256
 _READ_AT_ONCE = 64 << 10
 # So much of a caller's time the recorder has to begin; what is left is for the commit and the answer.
 _TO_BEGIN = 0.8
@@ -123,10 +121,10 @@ class Line:
         """Send what is unsent if nobody is left who could join; see to it that it goes soon if there is."""
         if self._in_flight or not self._unsent or not self.is_open:
             return
-        if len(self._unsent) >= min(self._activity.count, _LARGEST_BATCH):
+        if self._activity.is_complete(len(self._unsent)):
             self._send()
         elif self._linger is None:
-            self._linger = self._loop.call_later(_LINGER_SECONDS, self._send)
+            self._linger = self._loop.call_later(LINGER_SECONDS, self._send)
 
     def _send(self) -> None:
         if self._linger is not None:
@@ -136,7 +134,7 @@ class Line:
             return
         # Without those who went away: they do not use up their tokens for nothing.
         wanted = [each for each in self._unsent if each[0] in self._callers and not self._callers[each[0]].done()]
-        batch, self._unsent = tuple(wanted[:_LARGEST_BATCH]), wanted[_LARGEST_BATCH:]
+        batch, self._unsent = tuple(wanted[:LARGEST_BATCH]), wanted[LARGEST_BATCH:]
         if batch:
             self._in_flight, self._outgoing = batch, memoryview(frame(batch))
             self._patience = self._loop.call_later(self._seconds, self._hung)
@@ -161,16 +159,11 @@ class Line:
 
     def _readable(self) -> None:
         assert self._socket is not None
-        try:
-            piece = self._socket.recv(_READ_AT_ONCE)
-        except BlockingIOError:
-            return
-        except OSError:
-            piece = b""
-        if not piece:
+        values = self._frames.receive(self._socket, _READ_AT_ONCE)
+        if values is None:
             self._lost()
             return
-        for value in self._frames.read(piece):
+        for value in values:
             if value is None:
                 self._leaving = True
             elif self._greeted:

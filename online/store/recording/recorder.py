@@ -108,16 +108,11 @@ class Recorder:
         self._say(worker, self._greeting)
 
     def _hear(self, worker: _Worker) -> None:
-        try:
-            piece = worker.socket.recv(_READ_AT_ONCE)
-        except BlockingIOError:
-            return
-        except OSError:
-            piece = b""
-        if not piece:
+        batches = worker.frames.receive(worker.socket, _READ_AT_ONCE)
+        if batches is None:
             self._drop(worker)
             return
-        for batch in worker.frames.read(piece):
+        for batch in batches:
             for number, until, fields in batch:
                 self._wanted.append(_Wanted(worker, number, until, CertificateRecord(*fields)))
 
